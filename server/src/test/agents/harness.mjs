@@ -220,6 +220,14 @@ async function reasoning(program) {
   return passed({returned: JSON.stringify(ran.main[1].body).includes(thought)});
 }
 
+/** Several answers to one prompt, whole and as a stream. */
+async function choices(program) {
+  const ran = await run(program, 'choices', () => [TEXT]);
+  const two = `0: ${TEXT}, 1: ${TEXT}`;
+  const reason = fault(ran, {text: `${two}; ${two}`, requests: 2});
+  return reason ? failed(reason) : passed();
+}
+
 async function cancel(program) {
   let stopped = 0;
   const ran = await run(program, 'cancel', () => ['<endless>'], {
@@ -316,6 +324,9 @@ async function all(program) {
   }
   if (does('reasoning') && program.calls === 2) {
     await step('reasoning', () => reasoning(program));
+  }
+  if (program.choices) {
+    await step('choices', () => choices(program));
   }
   if (does('cancel') && program.stream) {
     await step('cancel', () => cancel(program));

@@ -154,7 +154,7 @@ const openai = {openai: '7.59.0', zod: '4.6.7'};
 const langchain = {'@langchain/openai': '1.6.0', '@langchain/core': '1.4.0', zod: '4.6.7'};
 
 const libraries = [
-  library('openai-chat', 'openai', 'chat', 'openai.mjs', openai),
+  library('openai-chat', 'openai', 'chat', 'openai.mjs', openai, {choices: true}),
   library('openai-responses', 'openai', 'Responses', 'openai.mjs', openai),
   library('anthropic', '@anthropic-ai/sdk', 'Messages', 'anthropic.mjs', {'@anthropic-ai/sdk': '1.14.0'}),
   library('ollama', 'ollama', 'Ollama', 'ollama.mjs', {ollama: '0.6.4'}),

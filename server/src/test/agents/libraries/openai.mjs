@@ -11,10 +11,22 @@ async function chat() {
       response_format: {type: 'json_schema', json_schema: {name: 'answer', strict: true, schema}}}, {signal});
     return answer.choices[0].message.parsed ?? JSON.parse(answer.choices[0].message.content);
   }
+  if (scenario === 'choices') {
+    const body = {model, messages, n: 2};
+    const whole = await client.chat.completions.create(body, {signal});
+    const streamed = await client.chat.completions.stream(body, {signal}).finalChatCompletion();
+    return [whole, streamed].map(each => each.choices.map(choice => `${choice.index}: ${choice.message.content}`)
+        .sort().join(', ')).join('; ');
+  }
   for (;;) {
+    let thought = '';
     const stream = client.chat.completions.stream({model, messages, stream_options: {include_usage: true},
       tools: [{type: 'function', function: tool}]}, {signal});
+    stream.on('chunk', chunk => { thought += chunk.choices[0]?.delta.reasoning_content ?? ''; });
     const {message} = (await stream.finalChatCompletion()).choices[0];
+    if (scenario === 'reasoning' && thought === '') {
+      throw new Error('the stream has no reasoning');
+    }
     messages.push(message);
     if (!message.tool_calls?.length) {
       return message.content;

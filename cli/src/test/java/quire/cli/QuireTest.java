@@ -259,6 +259,24 @@ class QuireTest {
     }
 
     @Test
+    void inspect_templateWithTools_printsTheFormOfItsCalls(@TempDir Path folder) {
+        String file = RandomModels.writer(RandomModels.Shape.tiny(), ElementType.Q8_0, 3)
+                .string(
+                        "tokenizer.chat_template",
+                        "{{ tools | tojson if tools }}{% for m in messages %}{{ '<' ~ m.role ~ '>' ~ (m.content or '') }}"
+                                + "{% for c in m.tool_calls or [] %}{{ '<call>' ~ c.function.name ~ ':' ~"
+                                + " (c.function.arguments | tojson) ~ '</call>' }}{% endfor %}{% endfor %}")
+                .write(folder.resolve("calling.gguf"))
+                .toString();
+        assertThat(run("inspect", file).out()).contains("form of calls <call>NAME:ARGUMENTS</call>");
+        assertThat(JsonMapper.shared()
+                        .readTree(run("inspect", "--json", file).out())
+                        .at("/chat_templates/default/form of calls")
+                        .asString())
+                .isEqualTo("<call>NAME:ARGUMENTS</call>");
+    }
+
+    @Test
     void inspect_check_printsChecksumAndDamagedTensors() throws Exception {
         CommandRun sound = run("inspect", "--check", model);
         assertThat(sound.code()).as(sound.err()).isZero();

@@ -412,7 +412,7 @@ public final class AnswerParser {
 
     private boolean name() {
         int end = -1;
-        for (String text : namesEnds()) {
+        for (String text : calls().behindName()) {
             int at = pending.indexOf(text);
             end = at >= 0 && (end < 0 || at < end) ? at : end;
         }
@@ -435,7 +435,7 @@ public final class AnswerParser {
             if (NOT_IN_NAMES.indexOf(pending.charAt(i)) >= 0) {
                 for (int from = 0; from <= i; from++) {
                     String rest = pending.substring(from);
-                    if (namesEnds().stream().anyMatch(text -> text.startsWith(rest))) {
+                    if (calls().behindName().stream().anyMatch(text -> text.startsWith(rest))) {
                         return false;
                     }
                 }
@@ -445,28 +445,9 @@ public final class AnswerParser {
         return to > MAX_NAME;
     }
 
-    /** The texts that may follow a name. */
-    private List<String> namesEnds() {
-        if (!calls().middle().isEmpty()) {
-            return List.of(literal(calls().middle()));
-        }
-        List<String> ends = new ArrayList<>(List.of(literal(calls().last())));
-        if (calls().next() != null) {
-            ends.add(literal(calls().next()));
-        }
-        if (calls().tags() != null) {
-            ends.add(calls().tags().before());
-        }
-        return ends;
-    }
-
     private static char firstCharacter(List<Piece> pieces) {
-        String text = literal(pieces);
+        String text = ToolCallFormat.literal(pieces);
         return text.isEmpty() ? 0 : text.charAt(0);
-    }
-
-    private static String literal(List<Piece> pieces) {
-        return !pieces.isEmpty() && pieces.getFirst() instanceof Piece.Literal literal ? literal.text() : "";
     }
 
     private boolean middle() {
@@ -505,17 +486,7 @@ public final class AnswerParser {
         boolean done = false;
         while (at < pending.length() && !done) {
             char c = pending.charAt(at++);
-            if (inString) {
-                inString = escaped || c != '"';
-                escaped = !escaped && c == '\\';
-            } else if (c == '"') {
-                inString = true;
-            } else if (c == '{' || c == '[') {
-                depth++;
-            } else if (c == '}' || c == ']') {
-                depth--;
-                done = depth == 0;
-            }
+            done = readJson(c) && depth == 0;
         }
         if (at > 0) {
             emitArguments(pending.substring(0, at));
@@ -525,6 +496,22 @@ public final class AnswerParser {
             state = State.END;
         }
         return done;
+    }
+
+    /** Reads a character of JSON; returns whether it ends a list or an object. */
+    private boolean readJson(char c) {
+        if (inString) {
+            inString = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+        } else if (c == '"') {
+            inString = true;
+        } else if (c == '{' || c == '[') {
+            depth++;
+        } else if (c == '}' || c == ']') {
+            depth--;
+            return true;
+        }
+        return false;
     }
 
     private boolean elements() {
@@ -596,12 +583,11 @@ public final class AnswerParser {
     private boolean assign() {
         Tags tags = tags();
         int text = pending.indexOf(tags.text());
-        int type = tags.json().indexOf(Tags.TYPE);
-        String before = type < 0 ? tags.json() : tags.json().substring(0, type);
+        String before = tags.beforeType();
         int json = pending.indexOf(before);
         int end = json + before.length();
-        if (json >= 0 && type >= 0) {
-            String behind = tags.json().substring(type + 1);
+        if (json >= 0 && tags.hasTypes()) {
+            String behind = tags.json().substring(before.length() + 1);
             int close = pending.indexOf(behind, end);
             if (close < 0) {
                 return false;
@@ -613,7 +599,7 @@ public final class AnswerParser {
         if (at < 0) {
             return false;
         }
-        key = pending.substring(0, at);
+        key = tags.key(pending.substring(0, at));
         Tool tool = tools.get(name);
         Map<String, ?> schema = tool == null ? null : TaggedArguments.property(tool, key);
         kind = tags.text().equals(tags.json()) ? TaggedArguments.kind(schema) : isText ? Kind.TEXT : Kind.JSON;
@@ -623,6 +609,8 @@ public final class AnswerParser {
         begin.append("\": ").append(kind == Kind.TEXT ? "\"" : "");
         emitArguments(begin.toString());
         isFirstArgument = false;
+        inString = false;
+        escaped = false;
         state = State.VALUE;
         return true;
     }
@@ -644,6 +632,9 @@ public final class AnswerParser {
             valueEnd = (opens ? tags.close() : "") + tags.after();
         }
         String after = valueEnd.isEmpty() ? tags.after() : valueEnd;
+        if (kind == Kind.JSON) {
+            return jsonValue(after);
+        }
         int end = pending.indexOf(after);
         if (end < 0 && kind == Kind.EITHER) {
             return false; // the whole value decides
@@ -655,8 +646,6 @@ public final class AnswerParser {
             Tool tool = tools.get(name);
             boolean isJson = TaggedArguments.isJson(text, tool == null ? null : TaggedArguments.property(tool, key));
             emitArguments(isJson ? text : quoted(text));
-        } else if (kind == Kind.JSON) {
-            emitArguments(text);
         } else {
             StringBuilder quoted = new StringBuilder();
             quote(text, quoted);
@@ -667,6 +656,24 @@ public final class AnswerParser {
             state = State.ARGUMENT;
         }
         return end >= 0;
+    }
+
+    /** Reads JSON up to the tag behind it: the first that is not in a string of it. */
+    private boolean jsonValue(String after) {
+        int at = 0;
+        while (at < pending.length()) {
+            if (!inString && after.startsWith(pending.substring(at, Math.min(pending.length(), at + after.length())))) {
+                break; // the tag, or its beginning
+            }
+            readJson(pending.charAt(at++));
+        }
+        emitArguments(pending.substring(0, at));
+        boolean isEnd = pending.length() - at >= after.length();
+        pending.delete(0, at + (isEnd ? after.length() : 0));
+        if (isEnd) {
+            state = State.ARGUMENT;
+        }
+        return isEnd;
     }
 
     private boolean end() {

@@ -23,7 +23,7 @@ import quire.engine.constrain.Part;
  * <p>No value shows its type, so the schema of the tool tells it. A value of no schema is JSON if it is a number, true, false
  * or null, a list if its elements have the name {@code item}, and otherwise an object or a string. Of the keywords for strings
  * only {@code enum} and {@code const} are enforced; lists and objects may have only the keywords for their elements and
- * properties.
+ * properties. What would not be read back as it is, is not written, as in {@link TaggedArguments}.
  *
  * @param mark before each tag; it is in no value
  */
@@ -58,18 +58,23 @@ record Elements(String mark) {
     }
 
     private Part members(Map<String, ?> schema, Map<String, ?> root, String place, int depth) {
-        Set<?> required = schema.get("required") instanceof List<?> list ? Set.copyOf(list) : Set.of();
-        List<Part.Pair> pairs = new ArrayList<>();
-        if (schema.get("properties") instanceof Map<?, ?> properties) {
-            properties.forEach((key, value) -> {
-                String name = String.valueOf(key);
-                pairs.add(new Part.Pair(
-                        open(name),
-                        value(value, root, close(name), place + "/properties/" + name, depth),
-                        required.contains(key)));
-            });
-        }
-        return new Part.Pairs(pairs, "");
+        TaggedArguments.PairWriter writer = new TaggedArguments.PairWriter() {
+            @Override
+            public boolean isName(String name) {
+                return !name.startsWith("/") && !name.contains(">") && name.indexOf(Part.CONTROL_MARK) < 0;
+            }
+
+            @Override
+            public String written(String name) {
+                return open(name);
+            }
+
+            @Override
+            public Part value(String name, @Nullable Object of, String at) {
+                return Elements.this.value(of, root, close(name), at, depth);
+            }
+        };
+        return new Part.Pairs(TaggedArguments.pairs(schema, place, writer), "");
     }
 
     /** A value, and the tag behind it. */
@@ -81,11 +86,9 @@ record Elements(String mark) {
         if (schema == null) {
             return any(end, ANY_DEPTH);
         }
-        if (schema.get("enum") instanceof List<?> choices) {
-            return choice(choices, end);
-        }
-        if (schema.containsKey("const")) {
-            return choice(Collections.singletonList(schema.get("const")), end);
+        List<@Nullable Object> values = TaggedArguments.values(schema);
+        if (values != null) {
+            return choice(values, end);
         }
         if (schema.get("anyOf") instanceof List<?> parts) {
             Notation.checkKeywords(schema, Set.of("anyOf"), place);
@@ -125,14 +128,17 @@ record Elements(String mark) {
         return new Part.OneOf(ways);
     }
 
-    private static Part choice(List<?> choices, String end) {
+    private Part choice(List<@Nullable Object> choices, String end) {
         List<Part> ways = new ArrayList<>();
         for (Object choice : choices) {
-            ways.add(
-                    choice instanceof String text
-                            ? new Part.Text(text + end)
-                            : Part.sequence(
-                                    new Part.Json(Collections.singletonMap("const", choice)), new Part.Text(end)));
+            if (choice instanceof String text) {
+                if (!text.contains(mark) && TaggedArguments.isReadBack(text, end)) {
+                    ways.add(new Part.Text(text + end));
+                }
+            } else if (!TaggedArguments.contains(choice, mark)) {
+                ways.add(Part.sequence(
+                        new Part.Json(Collections.singletonMap("const", choice)), new Part.Text(end)));
+            }
         }
         return new Part.OneOf(ways);
     }

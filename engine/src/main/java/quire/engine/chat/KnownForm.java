@@ -40,7 +40,8 @@ enum KnownForm {
                             control.marked("\" type=\"" + Tags.TYPE + "\"<|sep|>"),
                             control.marked("<|close|>argument<|sep|>"),
                             "",
-                            ""),
+                            "",
+                            true),
                     null,
                     new Frame(
                             "",
@@ -87,7 +88,8 @@ enum KnownForm {
                             "\">",
                             control.marked("</atem:parameter>\n"),
                             "",
-                            ""),
+                            "",
+                            false),
                     null,
                     new Frame(
                             control.marked(START),

@@ -23,7 +23,8 @@ import quire.engine.constrain.Part;
  * <p>The declared properties come in any order; others are not written. With quotes of their own, the texts within them are
  * bare: of the keywords for strings only {@code enum} and {@code const} are then enforced, and lists and objects may have only
  * the keywords for their elements and properties. Otherwise values are JSON, but {@code True}, {@code False} and {@code None}
- * may stand for {@code true}, {@code false} and {@code null}.
+ * may stand for {@code true}, {@code false} and {@code null}. What would not be read back as it is, is not written, as in
+ * {@link TaggedArguments}.
  *
  * @param assign between a key and its value
  * @param separator between two pairs
@@ -56,27 +57,46 @@ record Notation(String assign, String separator, String close, String quote) {
      */
     Part part(Tool tool) {
         TaggedArguments.checkRoot(tool);
-        Map<String, Part> pairs = new LinkedHashMap<>();
-        Set<?> required = tool.parameters().get("required") instanceof List<?> list ? Set.copyOf(list) : Set.of();
-        if (tool.parameters().get("properties") instanceof Map<?, ?> properties) {
-            for (Object key : properties.keySet()) {
-                String name = String.valueOf(key);
-                Map<String, ?> schema = TaggedArguments.property(tool, name);
-                Part value = value(schema == null ? Map.of() : schema, "/properties/" + name);
-                pairs.put(name, value);
-            }
-        }
-        return Part.sequence(joined(pairs, required), new Part.Text(close));
+        return Part.sequence(pairs(tool.parameters(), "", tool), new Part.Text(close));
     }
 
-    /** Pairs in any order, of which those that are not required may be missing. */
-    private Part joined(Map<String, Part> pairs, Set<?> required) {
-        return new Part.Pairs(
-                pairs.entrySet().stream()
-                        .map(pair -> new Part.Pair(
-                                pair.getKey() + assign, pair.getValue(), required.contains(pair.getKey())))
-                        .toList(),
-                separator);
+    /**
+     * Pairs in any order, of which those that are not required may be missing.
+     *
+     * @param tool whose arguments these are; null for an object within them
+     */
+    private Part pairs(Map<String, ?> schema, String place, @Nullable Tool tool) {
+        TaggedArguments.PairWriter writer = new TaggedArguments.PairWriter() {
+            @Override
+            public boolean isName(String name) {
+                return Notation.this.isName(name, tool == null);
+            }
+
+            @Override
+            public String written(String name) {
+                return name + assign;
+            }
+
+            @Override
+            public Part value(String name, @Nullable Object of, String at) {
+                Map<String, ?> known = tool == null ? child(of) : TaggedArguments.property(tool, name);
+                return Notation.this.value(known == null ? Map.of() : known, at);
+            }
+        };
+        return new Part.Pairs(TaggedArguments.pairs(schema, place, writer), separator);
+    }
+
+    /**
+     * Whether a key is read back as it is.
+     *
+     * @param isInside whether it stands in an object, and not before an argument
+     */
+    private boolean isName(String name, boolean isInside) {
+        List<String> others = isInside ? List.of(",", "}", "\"", "'") : List.of(",", close);
+        return TaggedArguments.isReadBack(name, assign)
+                && name.equals(name.strip())
+                && !(isInside && isQuoted(name))
+                && others.stream().noneMatch((name + assign)::startsWith);
     }
 
     private Part value(Map<String, ?> schema, String place) {
@@ -90,11 +110,9 @@ record Notation(String assign, String separator, String close, String quote) {
             });
             return new Part.OneOf(ways);
         }
-        if (schema.get("enum") instanceof List<?> choices) {
-            return choice(choices);
-        }
-        if (schema.containsKey("const")) {
-            return choice(Collections.singletonList(schema.get("const")));
+        List<@Nullable Object> values = TaggedArguments.values(schema);
+        if (values != null) {
+            return choice(values);
         }
         if (schema.get("anyOf") instanceof List<?> parts) {
             checkKeywords(schema, Set.of("anyOf"), place);
@@ -123,13 +141,14 @@ record Notation(String assign, String separator, String close, String quote) {
         return new Part.OneOf(ways);
     }
 
-    private Part choice(List<?> choices) {
+    private Part choice(List<@Nullable Object> choices) {
         List<Part> ways = new ArrayList<>();
         for (Object choice : choices) {
-            ways.add(
-                    choice instanceof String text
-                            ? new Part.Text(quote + text + quote)
-                            : new Part.Json(Collections.singletonMap("const", choice)));
+            if (!(choice instanceof String text)) {
+                ways.add(new Part.Json(Collections.singletonMap("const", choice)));
+            } else if (TaggedArguments.isReadBack(text, quote)) {
+                ways.add(new Part.Text(quote + text + quote));
+            }
         }
         return new Part.OneOf(ways);
     }
@@ -143,9 +162,7 @@ record Notation(String assign, String separator, String close, String quote) {
     }
 
     private Part text() {
-        String mark = String.valueOf(Part.CONTROL_MARK);
-        return Part.sequence(
-                new Part.Text(quote), new Part.Until(quote, quote.contains(mark) ? List.of() : List.of(mark)));
+        return Part.sequence(new Part.Text(quote), TaggedArguments.until(quote, ""));
     }
 
     private Part array(Map<String, ?> schema, String place) {
@@ -165,13 +182,7 @@ record Notation(String assign, String separator, String close, String quote) {
 
     private Part object(Map<String, ?> schema, String place) {
         checkKeywords(schema, Set.of("type", "properties", "required"), place);
-        Map<String, Part> pairs = new LinkedHashMap<>();
-        if (schema.get("properties") instanceof Map<?, ?> properties) {
-            properties.forEach(
-                    (key, value) -> pairs.put(String.valueOf(key), value(child(value), place + "/properties/" + key)));
-        }
-        Set<?> required = schema.get("required") instanceof List<?> list ? Set.copyOf(list) : Set.of();
-        return Part.sequence(new Part.Text("{"), joined(pairs, required), new Part.Text("}"));
+        return Part.sequence(new Part.Text("{"), pairs(schema, place, null), new Part.Text("}"));
     }
 
     /** Any value, with lists in lists up to a depth. */
@@ -277,13 +288,11 @@ record Notation(String assign, String separator, String close, String quote) {
             }
             isFirst = false;
             if (end == '}') {
-                int colon = at == text.length() ? -1 : key(text, at);
-                if (colon < 0) {
+                at = at == text.length() ? INCOMPLETE : key(text, at, json);
+                if (at == INCOMPLETE) {
                     return INCOMPLETE;
                 }
-                json.append(AnswerParser.quoted(bare(text.subSequence(at, colon).toString())))
-                        .append(": ");
-                at = colon + 1;
+                json.append(": ");
             }
             at = read(text, at, json);
             if (at == INCOMPLETE) {
@@ -292,25 +301,26 @@ record Notation(String assign, String separator, String close, String quote) {
         }
     }
 
-    /** Where the colon behind a key is; −1 if it has not come. */
-    private static int key(CharSequence text, int from) {
-        char mark = text.charAt(from);
-        int at = from;
-        if (mark == '"' || mark == '\'') {
-            at = text.toString().indexOf(mark, from + 1);
-        }
-        return at < 0 ? -1 : text.toString().indexOf(':', at);
+    private boolean isQuoted(String key) {
+        return !quote.isEmpty() && key.length() >= 2 * quote.length() && key.startsWith(quote) && key.endsWith(quote);
     }
 
-    /** A key without its quotes. */
-    private String bare(String key) {
-        String text = key.strip();
-        for (String mark : List.of("\"", "'", quote)) {
-            if (!mark.isEmpty() && text.length() >= 2 * mark.length() && text.startsWith(mark) && text.endsWith(mark)) {
-                return text.substring(mark.length(), text.length() - mark.length());
-            }
+    /** Reads a key, bare or quoted, and the colon behind it; returns where they end, or {@link #INCOMPLETE}. */
+    private int key(CharSequence text, int from, StringBuilder json) {
+        char mark = text.charAt(from);
+        if (mark == '"' || mark == '\'') {
+            int end = string(text, from, json);
+            int colon = end == INCOMPLETE ? -1 : text.toString().indexOf(':', end);
+            return colon < 0 ? INCOMPLETE : colon + 1;
         }
-        return text;
+        int colon = text.toString().indexOf(':', from);
+        if (colon < 0) {
+            return INCOMPLETE;
+        }
+        String key = text.subSequence(from, colon).toString().strip();
+        json.append(AnswerParser.quoted(
+                isQuoted(key) ? key.substring(quote.length(), key.length() - quote.length()) : key));
+        return colon + 1;
     }
 
     private static int scalar(CharSequence text, int from, StringBuilder json) {

@@ -56,8 +56,16 @@ public final class ToolCallFormat {
      * @param after the text after a value
      * @param open may stand before a string; empty if there is no such mark
      * @param close stands behind a string that {@code open} stands before
+     * @param isAttribute whether {@code &} and {@code "} in a key are written as in an attribute of XML
      */
-    record Tags(String before, String text, String json, String after, String open, String close) {
+    record Tags(
+            String before,
+            String text,
+            String json,
+            String after,
+            String open,
+            String close,
+            boolean isAttribute) {
         /** Stands for the name of a type in JSON Schema. */
         static final String TYPE = "\0";
 
@@ -67,6 +75,26 @@ public final class ToolCallFormat {
 
         boolean hasTypes() {
             return json.contains(TYPE);
+        }
+
+        /** What all values but strings have between the key and their type, or themselves. */
+        String beforeType() {
+            return hasTypes() ? json.substring(0, json.indexOf(TYPE)) : json;
+        }
+
+        /** A key as it is written. */
+        String written(String key) {
+            return isAttribute ? key.replace("&", "&amp;").replace("\"", "&quot;") : key;
+        }
+
+        /** A key that is written so. */
+        String key(String written) {
+            return isAttribute ? written.replace("&quot;", "\"").replace("&amp;", "&") : written;
+        }
+
+        /** Whether a key is read back as it is. */
+        boolean isName(String key) {
+            return ends(written(key), List.of(text, beforeType()));
         }
     }
 
@@ -186,6 +214,14 @@ public final class ToolCallFormat {
                     : 0;
         }
         return 0;
+    }
+
+    /** Whether a name has no control token, and ends where these texts, of which each may follow it, first occur. */
+    private static boolean ends(String name, List<String> behind) {
+        return name.indexOf(Part.CONTROL_MARK) < 0
+                && behind.stream().allMatch(next -> behind.stream()
+                        .mapToInt((name + next)::indexOf)
+                        .allMatch(at -> at < 0 || at >= name.length()));
     }
 
     List<Piece> first() {
@@ -332,6 +368,9 @@ public final class ToolCallFormat {
      * @throws InvalidConstraintException if a schema is refused, see {@link #checked}
      */
     public Constraint constraint(List<Tool> tools, Choice choice, boolean parallel, @Nullable Constraint text) {
+        if (choice != Choice.NONE) {
+            tools.forEach(tool -> checkName(tool.name()));
+        }
         if (channels != null) {
             return channels.constraint(tools, choice, text);
         }
@@ -375,6 +414,7 @@ public final class ToolCallFormat {
      * @throws InvalidConstraintException with the JSON pointer of what is malformed or not computed
      */
     public void checked(Tool tool) {
+        checkName(tool.name());
         Constraint.of(call(tool));
     }
 
@@ -416,6 +456,37 @@ public final class ToolCallFormat {
         Part more =
                 parallel && next != null ? new Part.Repeated(Part.sequence(part(next, ""), call)) : new Part.Text("");
         return Part.sequence(part(beginning, ""), call, more, part(last, ""));
+    }
+
+    /** The texts that may follow the name of a tool. */
+    List<String> behindName() {
+        if (!middle.isEmpty()) {
+            return List.of(literal(middle));
+        }
+        List<String> ends = new ArrayList<>(List.of(literal(last)));
+        if (next != null) {
+            ends.add(literal(next));
+        }
+        if (tags != null) {
+            ends.add(tags.before());
+        }
+        return ends;
+    }
+
+    static String literal(List<Piece> pieces) {
+        return !pieces.isEmpty() && pieces.getFirst() instanceof Piece.Literal literal ? literal.text : "";
+    }
+
+    /** Checks that the name of a tool is read back, and that the head of its message is not that of a text. */
+    private void checkName(String name) {
+        String head = frame == null ? "" : frame.head() + name + literal(middle);
+        if (!ends(name, channels == null ? behindName() : List.of())
+                || (frame != null && frame.isWhole() && frame.silent().stream().anyMatch(head::startsWith))) {
+            throw new InvalidConstraintException(
+                    "",
+                    "the name '" + name + "' is not supported in this model's form of tool calls,"
+                            + " which gives it another meaning: call the tool something else");
+        }
     }
 
     private Part call(Tool tool) {

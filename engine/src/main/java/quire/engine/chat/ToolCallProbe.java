@@ -190,7 +190,8 @@ final class ToolCallProbe {
                 control.marked(one.substring(otherKey.to, otherValue.from)),
                 control.marked(after),
                 "",
-                "");
+                "",
+                false);
         tags = withMarks(tags);
         checkOther(tags);
         List<Piece> first = pieces(one.substring(0, name.from), IDS.getFirst());
@@ -230,7 +231,8 @@ final class ToolCallProbe {
                 tags.json(),
                 tags.after(),
                 string.substring(from, at),
-                string.substring(at + SPECIAL.length(), end));
+                string.substring(at + SPECIAL.length(), end),
+                false);
     }
 
     /** All values but strings must have the same tags. */

@@ -26,8 +26,8 @@ import tools.jackson.databind.json.JsonMapper;
 class KnownFormTest {
     private static final JsonMapper JSON = JsonMapper.shared();
     private static final List<String> ENDS = List.of("<|end_of_msg|>", "<|eot|>", "<|eot_id|>", "[e~[");
-    private static final ControlTokens TEXT = new ControlTokens(List.of(), ENDS);
-    private static final ControlTokens CONTROL = new ControlTokens(
+    static final ControlTokens TEXT = new ControlTokens(List.of(), ENDS);
+    static final ControlTokens CONTROL = new ControlTokens(
             List.of("]<]minimax[>[", "<|message|>", "<|close|>", "<|start|>", "<|open|>", "<|sep|>", "<|eom|>"), ENDS);
 
     private static final Tool FIND = new Tool("find", find());
@@ -65,7 +65,7 @@ class KnownFormTest {
                     + "{% if m.tool_calls %}<|open|>tools<|sep|>{% for c in m.tool_calls %}"
                     + "{{ '<|open|>call tool=\"' ~ c.function.name ~ '\" index=\"' ~ loop.index ~ '\"<|sep|>' }}"
                     + "{% for k, v in c.function.arguments.items() %}"
-                    + "{{ '<|open|>argument key=\"' ~ k ~ '\" type=\"' ~ ('string' if v is string else 'boolean' if v is"
+                    + "{{ '<|open|>argument key=\"' ~ k | replace('&', '&amp;') | replace('\"', '&quot;') ~ '\" type=\"' ~ ('string' if v is string else 'boolean' if v is"
                     + " boolean else 'number' if v is number else 'object' if v is mapping else 'array') ~ '\"<|sep|>'"
                     + " ~ (v if v is string else v | tojson) ~ '<|close|>argument<|sep|>' }}{% endfor %}"
                     + "<|close|>call<|sep|>{% endfor %}<|close|>tools<|sep|>{% endif %}"
@@ -100,7 +100,7 @@ class KnownFormTest {
                     + "{% endfor %}{{ n ~ '</tool_call>' }}{% endif %}[e~[{% endif %}{% endfor %}"
                     + "{{ '<ai>' if add_generation_prompt }}");
 
-    private static ChatTemplate template(KnownForm form) {
+    static ChatTemplate template(KnownForm form) {
         String source = Objects.requireNonNull(TEMPLATES.get(form));
         return ChatTemplates.adapted(ChatTemplates.parse(source, null, null, Clock.systemUTC()));
     }

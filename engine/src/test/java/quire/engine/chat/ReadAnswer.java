@@ -14,7 +14,7 @@ import quire.model.text.Tokenizers;
 /** What an answer was read as. Fails if events come in a wrong order. */
 record ReadAnswer(String reasoning, String content, List<String> names, List<String> arguments) {
     /** A token for each byte. */
-    private static final Tokenizer BYTES = new ControlTokenizer(List.of());
+    static final Tokenizer BYTES = new ControlTokenizer(List.of());
 
     /** A vocabulary in which some tokens are parts of a character. */
     private static final Tokenizer TOKENS = builtIn();

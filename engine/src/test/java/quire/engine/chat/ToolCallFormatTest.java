@@ -127,7 +127,7 @@ class ToolCallFormatTest {
         }
     }
 
-    private static final ControlTokens CONTROL =
+    static final ControlTokens CONTROL =
             new ControlTokens(List.of("[TOOL_CALLS]", "<|calls|>"), List.of("<end>"));
 
     /** An answer with calls as the template of a family writes it. */
@@ -439,7 +439,7 @@ class ToolCallFormatTest {
         assertThat(earlier).endsWith("Let me see.<|tool_call|>[{\"name\": \"do-nothing\", \"arguments\": {}}]<end>");
     }
 
-    private static ChatTemplate notation(boolean quotes) {
+    static ChatTemplate notation(boolean quotes) {
         String source = quotes
                 ? "{{ tools | tojson if tools }}{% macro v(x) %}{% if x is string %}{{ '<|q|>' + x + '<|q|>' }}"
                         + "{% elif x is boolean %}{{ 'true' if x else 'false' }}"
