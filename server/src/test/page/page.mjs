@@ -1,10 +1,10 @@
-// Drives the web page in a browser: node page.mjs CHROMIUM URL URL_WITH_KEY FOLDER. PageInBrowserTest starts it, with servers
+// Drives the web page in a browser: node page.mjs CHROMIUM URL URL_WITH_KEY URL_OF_TWO FOLDER. PageInBrowserTest starts it, with servers
 // whose answers are scripted: "markup" gets Markdown and hostile markup, "tool" a call of a tool, "endless" an answer without
-// end. Writes pictures into FOLDER. Ends with an error at the first expectation that does not hold.
+// end. The last server has the models story and tale, and room for one. Writes pictures into FOLDER. Ends with an error at the first expectation that does not hold.
 import assert from 'node:assert/strict';
 import {chromium} from 'playwright-core';
 
-const [executablePath, url, urlWithKey, folder] = process.argv.slice(2);
+const [executablePath, url, urlWithKey, urlOfTwo, folder] = process.argv.slice(2);
 const browser = await chromium.launch({executablePath, args: ['--no-sandbox', '--disable-gpu']});
 const complaints = [];
 
@@ -166,6 +166,27 @@ await locked.keyboard.press('Enter');
 await send(locked, 'markup');
 await answered(locked);
 assert.equal(await locked.locator('#messages > .assistant strong').textContent(), 'bold');
+
+// Several models: one is chosen, its request loads it, and its engine is shown.
+const two = await newPage();
+await two.goto(urlOfTwo);
+await two.locator('#model', {hasText: '2 models'}).waitFor();
+await two.locator('#settings summary').click();
+assert.deepEqual(await two.locator('#s-model option').allTextContents(), ['story (not loaded)', 'tale (not loaded)']);
+await two.locator('#s-model').selectOption('tale');
+await two.locator('#s-max_tokens').fill('20');
+await send(two, 'Once upon a time');
+await answered(two);
+await two.locator('#s-model option', {hasText: /^tale$/}).waitFor({state: 'attached'});
+assert.match(await two.locator('.figures').textContent(), /out · first after/);
+await two.screenshot({path: folder + '/two-chat.png'});
+await two.locator('#tab-engine').click();
+await two.locator('#notice', {hasText: 'not in memory'}).waitFor(); // the first model
+await two.locator('#engine-model').selectOption('tale');
+await two.locator('#pages').waitFor();
+assert.equal(await two.locator('#notice').isVisible(), false);
+assert.match(await two.locator('#figures').textContent(), /KV pages in use/);
+await two.screenshot({path: folder + '/two-engine.png'});
 
 assert.deepEqual(complaints, []);
 await browser.close();

@@ -271,7 +271,7 @@ class EngineAllocationTest {
             long bytes = doWork(STEPS);
             tokens = generatedTokens() - tokens;
             // The draft model is the model itself, so most of what it proposes is accepted.
-            assertThat(tokens).isGreaterThanOrEqualTo((draft == null ? 1 : 3) * STEPS * SEQUENCES);
+            assertThat(tokens).isGreaterThanOrEqualTo((draft == null ? 1L : 3L) * STEPS * SEQUENCES);
             cancel(streams);
             return (double) bytes / tokens;
         }

@@ -568,20 +568,27 @@ class PromiseTest {
                 .allMatch(answer ->
                         answer.finish.reason() == FinishReason.STOP || answer.finish.reason() == FinishReason.LENGTH);
         Map<String, Long> drafterToAccepted = new TreeMap<>();
+        long preemptions = 0;
         int turn = 0;
         for (int chunk : CHUNKS) {
             for (boolean scarce : new boolean[] {false, true}) {
                 Conditions now = new Conditions(scarce ? SCARCE_CHUNK : chunk, scarce, 1 + turn % 2, KvType.F16);
                 if (NIGHTLY || turn % 2 == turn / 4) { // on one thread with enough pages, on two with too few
-                    assertAnswers(TINY, requests, alone, now, Speculation.off(), DraftPolicy::of);
+                    preemptions += assertEqual(TINY, requests, alone, now, Speculation.off(), DraftPolicy::of)
+                            .preemptions();
                 }
                 Length length = Length.values()[turn++ % Length.values().length];
                 Speculation drafts = Drafting.BOTH.with(length, TINY_DRAFT);
-                assertAnswers(TINY, requests, alone, now, drafts, length.policies(turn))
+                EngineStats stats = assertEqual(TINY, requests, alone, now, drafts, length.policies(turn));
+                preemptions += stats.preemptions();
+                stats.speculation()
+                        .counts()
                         .drafters()
                         .forEach(d -> drafterToAccepted.merge(d.name(), d.acceptedTokens(), Long::sum));
             }
         }
+        // Each request is compiled before it comes, so on a slow machine few of them are there at once.
+        assertThat(preemptions).isPositive();
         assertThat(drafterToAccepted)
                 .allSatisfy((name, accepted) -> assertThat(accepted).as(name).isPositive());
         assertThat(drafterToAccepted).containsOnlyKeys("forced", "lookup", "model");
@@ -1191,16 +1198,29 @@ class PromiseTest {
             Speculation speculation,
             DraftPolicy.Maker policies)
             throws Exception {
+        EngineStats stats = assertEqual(file, requests, alone, conditions, speculation, policies);
+        if (conditions.scarce) {
+            assertThat(stats.preemptions())
+                    .as("preemptions: %s, %s", conditions, speculation)
+                    .isPositive();
+        }
+        return stats.speculation().counts();
+    }
+
+    /** The same where some requests may come so late that pages suffice; returns the statistics. */
+    private static EngineStats assertEqual(
+            Path file,
+            List<Request> requests,
+            List<Answer> alone,
+            Conditions conditions,
+            Speculation speculation,
+            DraftPolicy.Maker policies)
+            throws Exception {
         Outcome outcome = answer(file, requests, conditions.config(file, speculation), REQUESTS, policies);
         assertThat(outcome.answers)
                 .as("%d together, %s, %s", REQUESTS, conditions, speculation)
                 .isEqualTo(alone);
-        if (conditions.scarce) {
-            assertThat(outcome.stats.preemptions())
-                    .as("preemptions: %s, %s", conditions, speculation)
-                    .isPositive();
-        }
-        return outcome.stats.speculation().counts();
+        return outcome.stats;
     }
 
     /** Requests with prompts of 1 to 60 tokens and various sampling parameters. */

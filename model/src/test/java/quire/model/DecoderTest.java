@@ -152,7 +152,8 @@ class DecoderTest {
 
     /**
      * The formulas use the same weights. The remaining error is the rounding to f16, or to the 8 bits of the
-     * activations.
+     * activations. With int8 pages, both factors of each product are rounded to a 127th of their largest: K and queries, V and
+     * weights. So the limit is twice 0.05, which rounded pages alone keep.
      */
     @ParameterizedTest
     @EnumSource(ElementType.class)
@@ -163,7 +164,7 @@ class DecoderTest {
         } else {
             assertThat(worstError(file, KvType.F32, 60, false)).isLessThan(1e-4);
             assertThat(worstError(file, KvType.F16, 60, false)).isLessThan(2e-3);
-            assertThat(worstError(file, KvType.Q8_0, 60, false)).isLessThan(5e-2);
+            assertThat(worstError(file, KvType.Q8_0, 60, false)).isLessThan(0.1);
         }
     }
 

@@ -7,7 +7,6 @@ import java.net.URI;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Semaphore;
@@ -139,11 +138,13 @@ class AgentRulesTest {
             for (String line :
                     stream.lines().filter(each -> each.startsWith("data: {")).toList()) {
                 JsonNode chunk = Json.read(line.substring(6));
-                head = head == null ? chunk : head;
+                boolean first = head == null;
+                JsonNode same = head == null ? chunk : head;
+                head = same;
                 assertThat(chunk.path("id").asString()).as(line).isNotEmpty();
                 assertThat(chunk.path("object").asString()).as(line).isEqualTo("chat.completion.chunk");
-                for (String same : List.of("id", "created", "model")) {
-                    assertThat(chunk.get(same)).as(line).isNotNull().isEqualTo(head.get(same));
+                for (String field : List.of("id", "created", "model")) {
+                    assertThat(chunk.get(field)).as(line).isNotNull().isEqualTo(same.get(field));
                 }
                 if (chunk.get("choices").isEmpty()) {
                     assertThat(chunk.get("usage").isObject()).as(line).isTrue();
@@ -153,7 +154,7 @@ class AgentRulesTest {
                 assertThat(chunk.get("choices").size()).as(line).isEqualTo(1);
                 assertThat(chunk.at("/choices/0/index").asInt(-1)).as(line).isZero();
                 assertThat(choice.has("finish_reason")).as("before " + line).isFalse();
-                addDelta(chunk.at("/choices/0/delta"), message, chunk == head, line);
+                addDelta(chunk.at("/choices/0/delta"), message, first, line);
                 String reason = chunk.at("/choices/0/finish_reason").asString("");
                 if (!reason.isEmpty()) {
                     choice.put("finish_reason", reason);
@@ -162,10 +163,11 @@ class AgentRulesTest {
             assertThat(choice.has("finish_reason")).as(stream).isTrue();
             assertThat(stream).endsWith("data: [DONE]\n\n");
             if (choice.get("finish_reason").asString().equals("tool_calls")) {
-                message.get("tool_calls")
-                        .forEach(call -> assertThat(Json.read(call.at("/function/arguments").asString()).isObject())
-                                .as(stream)
-                                .isTrue());
+                message.get("tool_calls").forEach(call -> assertThat(
+                                Json.read(call.at("/function/arguments").asString())
+                                        .isObject())
+                        .as(stream)
+                        .isTrue());
             }
             return answer;
         }
@@ -174,7 +176,9 @@ class AgentRulesTest {
             assertThat(delta.path("role").asString("")).as(line).isEqualTo(isFirst ? "assistant" : "");
             for (String text : List.of("content", "reasoning_content")) {
                 if (delta.path(text).isString()) {
-                    message.put(text, message.path(text).asString("") + delta.get(text).asString());
+                    message.put(
+                            text,
+                            message.path(text).asString("") + delta.get(text).asString());
                 }
             }
             for (JsonNode piece : delta.path("tool_calls")) {
@@ -183,7 +187,9 @@ class AgentRulesTest {
                 assertThat(index).as(line).isBetween(0, calls.size());
                 boolean isNew = index == calls.size();
                 for (String once : List.of("/id", "/type", "/function/name")) {
-                    assertThat(piece.at(once).asString("").isEmpty()).as(once + " in " + line).isEqualTo(!isNew);
+                    assertThat(piece.at(once).asString("").isEmpty())
+                            .as(once + " in " + line)
+                            .isEqualTo(!isNew);
                 }
                 String arguments = piece.at("/function/arguments").asString("");
                 if (isNew) {

@@ -110,7 +110,8 @@ class AgentsTest {
         try (TestServer server = start()) {
             for (Map.Entry<String, Captured> each : captured().entrySet()) {
                 Captured captured = each.getValue();
-                if (captured.dialect == Dialect.OLLAMA || captured.body.path("tools").isEmpty()) {
+                if (captured.dialect == Dialect.OLLAMA
+                        || captured.body.path("tools").isEmpty()) {
                     continue; // Ollama's API demands no call
                 }
                 tools += captured.body.get("tools").size();

@@ -192,7 +192,8 @@ class BatchKillTest {
             Process server = start(full, Integer.MAX_VALUE, "bash", "-c", "ulimit -f 128; exec \"$@\"", "limited");
             try (BufferedReader lines = server.inputReader(StandardCharsets.UTF_8)) {
                 String address = "http://127.0.0.1:" + line(lines, "port ").substring(5);
-                Thread reader = Thread.ofVirtual().start(() -> lines.lines().forEach(line -> {})); // else its pipe is full
+                Thread reader =
+                        Thread.ofVirtual().start(() -> lines.lines().forEach(line -> {})); // else its pipe is full
                 batch = create(http, address);
                 String path = "/v1/batches/" + batch;
                 HttpResponse<String> response = ask(http, address + path);

@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
@@ -16,6 +17,9 @@ import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
+import quire.engine.EngineConfig;
+import quire.model.BuiltInModel;
+import quire.model.SamplingDefaults;
 
 /**
  * The web page in a browser: {@code src/test/page/page.mjs} drives Debian's Chromium with Playwright. It is skipped where node,
@@ -75,11 +79,35 @@ class PageInBrowserTest {
         Path pictures = Files.createDirectories(Path.of("target/page").toAbsolutePath());
         try (TestServer open = server(TestServer.config().build());
                 TestServer locked =
-                        server(TestServer.config().apiKeys(List.of("right")).build())) {
-            Outcome outcome = run("node", "page.mjs", chromium, open.url(), locked.url(), pictures.toString());
+                        server(TestServer.config().apiKeys(List.of("right")).build());
+                QuireServer two = twoModels()) {
+            Outcome outcome = run(
+                    "node",
+                    "page.mjs",
+                    chromium,
+                    open.url(),
+                    locked.url(),
+                    "http://127.0.0.1:" + two.port(),
+                    pictures.toString());
 
             assertThat(outcome.rc).as(outcome.output).isEqualTo(0);
         }
+    }
+
+    /** A server with the built-in model under two names, and room for one of them. */
+    private static QuireServer twoModels() {
+        EngineConfig config = EngineConfig.builder().maxContext(256).build();
+        List<ModelFile> files = Stream.of("story", "tale")
+                .map(name ->
+                        new ModelFile(name, List.of(), BuiltInModel.QUIRE_TINY.path(), config, SamplingDefaults.NONE))
+                .toList();
+        long bytes = ModelSet.planned(files.getFirst()).bytes() * 3 / 2;
+        QuireServer server = QuireServer.bind(TestServer.config().build(), new ServerMetrics());
+        server.serve(
+                ModelSet.of(files, bytes, Duration.ZERO, Duration.ofSeconds(100)),
+                ServedModels.EngineOpener.OF_FILE,
+                Duration.ZERO);
+        return server;
     }
 
     private record Outcome(int rc, String output) {}

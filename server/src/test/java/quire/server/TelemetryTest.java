@@ -20,6 +20,7 @@ import io.opentelemetry.sdk.trace.export.SimpleSpanProcessor;
 import java.util.Collection;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.Semaphore;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -124,13 +125,19 @@ class TelemetryTest {
 
     @Test
     void answer_thatTheEngineRefuses_isAnError() throws Exception {
+        Semaphore steps = new Semaphore(0); // without it the engine may take one prompt before the next one comes
         try (TestServer server = TestServer.builder()
                 .config(TestServer.config().openTelemetry(telemetry).build())
                 .maxQueued(1)
+                .onForward(batch -> steps.acquireUninterruptibly())
                 .start()) {
-            assertThat(server.post("/v1/completions", "{\"prompt\":[\"a\",\"b\",\"c\"],\"max_tokens\":4}")
-                            .statusCode())
-                    .isEqualTo(429);
+            try {
+                assertThat(server.post("/v1/completions", "{\"prompt\":[\"a\",\"b\",\"c\"],\"max_tokens\":4}")
+                                .statusCode())
+                        .isEqualTo(429);
+            } finally {
+                steps.release(1_000_000);
+            }
         }
         SpanData span = only(spans.getFinishedSpanItems());
         assertThat(span.getStatus().getStatusCode()).isEqualTo(StatusCode.ERROR);

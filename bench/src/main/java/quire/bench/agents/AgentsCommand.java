@@ -96,7 +96,7 @@ public final class AgentsCommand implements Callable<Integer> {
             Constraints constraints = new Constraints(tokenizer);
             constraints.warmUp(); // as a server does at its start
             List<Capture> largestFirst = new ArrayList<>(found);
-            largestFirst.sort(Comparator.comparing(Capture::bytes).reversed());
+            largestFirst.sort(Comparator.comparingLong(Capture::bytes).reversed());
             for (Capture capture : largestFirst) {
                 if (!capture.tools().isEmpty()) {
                     tools.add(AgentsBench.tools(capture, format, constraints));
@@ -109,7 +109,7 @@ public final class AgentsCommand implements Callable<Integer> {
                     ? servedModel
                     : ServedModel.of(process.address()).name();
             AgentsBench bench = new AgentsBench(process.address(), name, seed);
-            Capture smallest = Collections.min(found, Comparator.comparing(Capture::bytes));
+            Capture smallest = Collections.min(found, Comparator.comparingLong(Capture::bytes));
             record.put("first_requests", bench.firstRequests(smallest));
             for (Capture capture : found) {
                 turns.add(bench.turns(capture, sides(capture)));

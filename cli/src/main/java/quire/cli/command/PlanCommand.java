@@ -117,8 +117,7 @@ public final class PlanCommand implements Callable<Integer> {
     private void planSet() {
         for (String name : List.of("--shape", "--context", "--sequences")) {
             if (spec.commandLine().getParseResult().hasMatchedOption(name)) {
-                throw new ParameterException(
-                        spec.commandLine(), name + " is for one model: leave it or --models out");
+                throw new ParameterException(spec.commandLine(), name + " is for one model: leave it or --models out");
             }
         }
         if (!model.isBuiltIn()) {
@@ -142,7 +141,9 @@ public final class PlanCommand implements Callable<Integer> {
                                 "heap_bytes", each.heapBytes(),
                                 "context_tokens", each.maxContext()))
                         .toList());
-        object.put("bytes", set.models().stream().mapToLong(ModelSet.Planned::bytes).sum());
+        object.put(
+                "bytes",
+                set.models().stream().mapToLong(ModelSet.Planned::bytes).sum());
         object.put("usable_bytes", set.memoryBytes());
         return object;
     }

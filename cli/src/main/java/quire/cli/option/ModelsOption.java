@@ -60,11 +60,10 @@ public sealed class ModelsOption permits ServedModelsOption {
             names = "--models",
             paramLabel = "DIR|FILE",
             converter = FilePath.class,
-            description =
-                    "Several models, each of which is loaded when a request asks for it: all GGUF files of a"
-                            + " folder, under their file names, or those of a file of JSON: {\"NAME\": {\"model\": FILE, and"
-                            + " options such as \"alias\", \"max-context\", \"kv-type\", \"draft\"}, ...}. The first one is for"
-                            + " requests that name none. Other options on this line are for all of them.")
+            description = "Several models, each of which is loaded when a request asks for it: all GGUF files of a"
+                    + " folder, under their file names, or those of a file of JSON: {\"NAME\": {\"model\": FILE, and"
+                    + " options such as \"alias\", \"max-context\", \"kv-type\", \"draft\"}, ...}. The first one is for"
+                    + " requests that name none. Other options on this line are for all of them.")
     private @Nullable Path models;
 
     /** The options of one model. */

@@ -32,7 +32,7 @@ class ModelsOptionTest {
     @SuppressWarnings("UnusedVariable") // options that the parser knows
     private static final class Line {
         @Mixin
-        private ModelsOption models;
+        private ServedModelsOption models;
 
         @Mixin
         private ModelOption model;

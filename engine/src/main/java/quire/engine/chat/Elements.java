@@ -136,8 +136,7 @@ record Elements(String mark) {
                     ways.add(new Part.Text(text + end));
                 }
             } else if (!TaggedArguments.contains(choice, mark)) {
-                ways.add(Part.sequence(
-                        new Part.Json(Collections.singletonMap("const", choice)), new Part.Text(end)));
+                ways.add(Part.sequence(new Part.Json(Collections.singletonMap("const", choice)), new Part.Text(end)));
             }
         }
         return new Part.OneOf(ways);

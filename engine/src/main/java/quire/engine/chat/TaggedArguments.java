@@ -195,9 +195,14 @@ final class TaggedArguments {
             return null;
         }
         Map<String, Object> rest = new LinkedHashMap<>(schema);
-        rest.remove("enum");
+        rest.keySet().removeAll(Set.of("enum", "title", "description"));
+        boolean areTexts = rest.equals(Map.of("type", "string"));
         List<@Nullable Object> possible = new ArrayList<>();
         for (Object value : values) {
+            if (rest.isEmpty() || (areTexts && value instanceof String)) {
+                possible.add(value);
+                continue;
+            }
             Map<String, @Nullable Object> only = new LinkedHashMap<>(withDefinitions(Map.of(), schema));
             only.put("const", value);
             only.put("allOf", List.of(rest));

@@ -58,14 +58,7 @@ public final class ToolCallFormat {
      * @param close stands behind a string that {@code open} stands before
      * @param isAttribute whether {@code &} and {@code "} in a key are written as in an attribute of XML
      */
-    record Tags(
-            String before,
-            String text,
-            String json,
-            String after,
-            String open,
-            String close,
-            boolean isAttribute) {
+    record Tags(String before, String text, String json, String after, String open, String close, boolean isAttribute) {
         /** Stands for the name of a type in JSON Schema. */
         static final String TYPE = "\0";
 

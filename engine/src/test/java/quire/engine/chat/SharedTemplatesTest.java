@@ -114,7 +114,8 @@ class SharedTemplatesTest {
         assertThat(unknown).isEqualTo(UNKNOWN.keySet());
         String counts = "Of the " + (known + unknown.size()) + " templates in the sources of llama.cpp, " + (known + 1)
                 + " describe tools, and the form is found for " + known + " of these.";
-        assertThat(Files.readString(Path.of("../docs/tools.md")).replace('\n', ' ')).contains(counts);
+        assertThat(Files.readString(Path.of("../docs/tools.md")).replace('\n', ' '))
+                .contains(counts);
     }
 
     private static void check(Path file, ChatTemplate template, ToolCallFormat format, @Nullable Tokenizer tokenizer) {
@@ -196,7 +197,9 @@ class SharedTemplatesTest {
                                 begun.codePoints().mapToObj(Character::toString).toList()))
                         .as(begun)
                         .isEqualTo(broken);
-                assertThat(read.names().subList(0, broken.names().size())).as(begun).isEqualTo(broken.names());
+                assertThat(read.names().subList(0, broken.names().size()))
+                        .as(begun)
+                        .isEqualTo(broken.names());
                 for (int i = 0; i < broken.names().size(); i++) {
                     assertThat(read.arguments().get(i))
                             .as(description)

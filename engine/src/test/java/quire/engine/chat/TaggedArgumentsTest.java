@@ -9,7 +9,9 @@ import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -30,7 +32,7 @@ class TaggedArgumentsTest {
     private static final JsonMapper JSON = JsonMapper.shared();
 
     /** A form, and the template that writes it. */
-    private record Form(String name, ChatTemplate template, ControlTokens control, ToolCallFormat format) {
+    record Form(String name, ChatTemplate template, ControlTokens control, ToolCallFormat format) {
         static Form of(String name, ChatTemplate template, ControlTokens control) {
             try {
                 return new Form(name, template, control, ToolCallFormat.of(template, control));
@@ -42,7 +44,8 @@ class TaggedArgumentsTest {
         /** A call of the tool {@code f} as the template writes it, behind the reasoning. */
         String call(Map<String, Object> arguments) {
             try {
-                String text = new ToolCallProbe(template, control).answer(List.of(ToolCallProbe.call(0, "f", arguments)));
+                String text =
+                        new ToolCallProbe(template, control).answer(List.of(ToolCallProbe.call(0, "f", arguments)));
                 return control.marked((format.hasReasoning() ? text : text.strip())
                         .replace("<|close|>think<|sep|>", "")
                         .replace("<|close|>message<|sep|>", ""));
@@ -96,17 +99,21 @@ class TaggedArgumentsTest {
         for (String between : List.of(
                 example.substring(key + 1, value),
                 example.substring(value + 1, Math.min(example.length(), value + 30)),
-                example.substring(value + 1, example.indexOf('>', value) < 0 ? value + 2 : example.indexOf('>', value) + 1))) {
+                example.substring(
+                        value + 1, example.indexOf('>', value) < 0 ? value + 2 : example.indexOf('>', value) + 1))) {
             parts.add(between);
             parts.add(between.substring(0, between.length() / 2));
             parts.add(between.substring(Math.min(1, between.length())));
         }
         if (form.format.tags() != null) {
-            parts.addAll(List.of(form.format.tags().after(), form.format.tags().open(), form.format.tags().close()));
+            parts.addAll(List.of(
+                    form.format.tags().after(),
+                    form.format.tags().open(),
+                    form.format.tags().close()));
         }
         Set<String> texts = new LinkedHashSet<>();
         for (String first : parts) {
-            for (String second : List.of("", "a", example.substring(value + 1))) {
+            for (String second : List.of("", example.substring(value + 1))) {
                 texts.add(first.replace(String.valueOf(Part.CONTROL_MARK), "")
                         + second.replace(String.valueOf(Part.CONTROL_MARK), ""));
             }
@@ -134,8 +141,7 @@ class TaggedArgumentsTest {
     private static boolean check(Form form, Tool tool, Constraint constraint, Map<String, Object> arguments) {
         String text = form.call(arguments);
         ReadAnswer read = ReadAnswer.of(() -> form.format.parser(List.of(tool)), List.of(text));
-        assertThat(ReadAnswer.of(
-                        () -> form.format.parser(List.of(tool)), ReadAnswer.pieces(ReadAnswer.BYTES, text)))
+        assertThat(ReadAnswer.of(() -> form.format.parser(List.of(tool)), ReadAnswer.pieces(ReadAnswer.BYTES, text)))
                 .as(text)
                 .isEqualTo(read);
         boolean allowed = constraint.matches(text);
@@ -153,7 +159,8 @@ class TaggedArgumentsTest {
         }
         if (allowed) {
             assertThat(back).as("%s: %s, read as %s", form, text, read).isNotNull();
-            assertThat(form.call(back)).as("%s: read as %s", form, read).isEqualTo(text);
+            Map<String, Object> known = Objects.requireNonNull(back);
+            assertThat(form.call(known)).as("%s: read as %s", form, read).isEqualTo(text);
         } else if (!form.hasMark(arguments)) {
             assertThat(back).as("%s: %s is not allowed", form, text).isNotEqualTo(arguments);
         }
@@ -177,10 +184,8 @@ class TaggedArgumentsTest {
         int allowed = 0;
         int refused = 0;
         for (String text : texts(form)) {
-            for (Map<String, Object> arguments : List.of(
-                    map("text", text, "number", 5),
-                    map("list", List.of("b", text), "number", 5),
-                    map("either", text, "list", List.of(text)))) {
+            for (Map<String, Object> arguments :
+                    List.of(map("text", text, "number", 5), map("either", text, "list", List.of("b", text)))) {
                 if (check(form, tool, constraint, arguments)) {
                     allowed++;
                 } else {
@@ -188,7 +193,7 @@ class TaggedArgumentsTest {
                 }
             }
         }
-        assertThat(allowed).isGreaterThan(20);
+        assertThat(allowed).isGreaterThan(10);
         assertThat(refused).as("%s", form).isGreaterThan(form.name.equals("LFM2") ? -1 : 0);
         if (isJson && form.format.tags() != null) {
             // Within JSON, the tag is a text as any other.
@@ -203,12 +208,21 @@ class TaggedArgumentsTest {
     @ParameterizedTest
     @MethodSource("forms")
     void part_listedValuesWithTheTextThatEndsThem_areThoseThatAreReadBack(Form form) {
-        List<String> texts = List.copyOf(texts(form));
+        List<String> all = List.copyOf(texts(form));
+        List<String> texts =
+                IntStream.range(0, all.size() / 3).mapToObj(i -> all.get(3 * i)).toList();
         List<Object> mixed = new ArrayList<>(texts);
         mixed.add(5);
-        mixed.add(List.of("a" + texts.getLast()));
+        if (form.format.tags() != null) { // other forms write a listed list as JSON, and not as their template does
+            mixed.add(List.of("a" + texts.getLast()));
+        }
         Tool tool = tool(map(
-                "only", Map.of("enum", texts), "mixed", Map.of("enum", mixed), "typed", Map.of("type", "integer", "enum", mixed)));
+                "only",
+                Map.of("enum", texts),
+                "mixed",
+                Map.of("enum", mixed),
+                "typed",
+                Map.of("type", "integer", "enum", mixed)));
         Constraint constraint = form.constraint(tool);
         int allowed = 0;
         for (Object value : mixed) {
@@ -221,7 +235,7 @@ class TaggedArgumentsTest {
                     .as("%s: %s", form, value)
                     .isEqualTo(value.equals(5));
         }
-        assertThat(allowed).isGreaterThan(10);
+        assertThat(allowed).isGreaterThan(2);
     }
 
     @ParameterizedTest
@@ -242,8 +256,7 @@ class TaggedArgumentsTest {
                         .as("%s: %s", form, name)
                         .isInstanceOf(InvalidConstraintException.class)
                         .hasMessageContaining("'/properties/" + name + "' is required");
-                assertThat(form.format.loosened(tool(properties, name)))
-                        .satisfies(loose -> form.format.checked(loose));
+                assertThat(form.format.loosened(tool(properties, name))).satisfies(loose -> form.format.checked(loose));
             }
             if (form.format.notation() != null) {
                 Tool outer = tool(map("object", Map.of("type", "object", "properties", properties)));
@@ -256,7 +269,8 @@ class TaggedArgumentsTest {
     /** Kimi K3 writes keys as attributes. */
     @Test
     void part_keysOfKimiK3_areWrittenAsAttributes() {
-        for (Form form : forms().stream().filter(each -> each.name.startsWith("KIMI")).toList()) {
+        for (Form form :
+                forms().stream().filter(each -> each.name.startsWith("KIMI")).toList()) {
             for (String name : List.of("a&b", "a\"b", "&quot;", "&amp;quot;", "a\" type=\"number\"", "x&amp;")) {
                 Tool tool = tool(map(name, Map.of("type", "string")), name);
                 assertThat(check(form, tool, form.constraint(tool), map(name, "x & \"y\"")))

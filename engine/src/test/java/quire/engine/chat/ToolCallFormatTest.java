@@ -127,8 +127,7 @@ class ToolCallFormatTest {
         }
     }
 
-    static final ControlTokens CONTROL =
-            new ControlTokens(List.of("[TOOL_CALLS]", "<|calls|>"), List.of("<end>"));
+    static final ControlTokens CONTROL = new ControlTokens(List.of("[TOOL_CALLS]", "<|calls|>"), List.of("<end>"));
 
     /** An answer with calls as the template of a family writes it. */
     private static String answer(Family family, Object... namesAndArguments) throws UnknownFormatException {

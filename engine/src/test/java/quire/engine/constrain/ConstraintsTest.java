@@ -74,8 +74,8 @@ class ConstraintsTest {
     @Test
     void compile_scalarsOfSeveralSchemas_keepTheirMeaning() {
         Part.Json digits = new Part.Json(Map.of("type", "integer", "maximum", 9, "minimum", 0, "title", "first"));
-        Part.Json digitsOrNull =
-                new Part.Json(Map.of("type", List.of("integer", "null"), "maximum", 9, "minimum", 0, "title", "second"));
+        Part.Json digitsOrNull = new Part.Json(
+                Map.of("type", List.of("integer", "null"), "maximum", 9, "minimum", 0, "title", "second"));
         Part.Json small = new Part.Json(Map.of("minimum", 0, "type", "integer", "maximum", 3));
         Constraint constraint = Constraint.of(Part.sequence(digits, digits, digitsOrNull, small));
 

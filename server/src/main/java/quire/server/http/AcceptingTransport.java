@@ -102,6 +102,7 @@ final class AcceptingTransport implements Transport, io.vertx.core.transport.Tra
     }
 
     @Override
+    @SuppressWarnings("deprecation") // Vert.x' interface has the type
     public DatagramChannel datagramChannel(InternetProtocolFamily family) {
         return nio.datagramChannel(family);
     }

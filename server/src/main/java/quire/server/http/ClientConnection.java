@@ -47,8 +47,7 @@ final class ClientConnection {
     private @Nullable HttpConnection connection;
 
     /** A connection that was accepted; a handshake of TLS may be still to come. */
-    ClientConnection(
-            Context loop, Timers timers, Channel channel, Connections connections, HttpSettings settings) {
+    ClientConnection(Context loop, Timers timers, Channel channel, Connections connections, HttpSettings settings) {
         this.loop = loop;
         this.timers = timers;
         this.channel = channel;
@@ -121,7 +120,7 @@ final class ClientConnection {
     void closeNow() {
         HttpConnection opened = connection;
         if (opened == null) {
-            channel.close();
+            var _ = channel.close();
         } else {
             Sockets.closeNow(opened);
         }

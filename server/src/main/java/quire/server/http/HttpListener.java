@@ -359,11 +359,12 @@ public final class HttpListener {
             ClientConnection client = new ClientConnection(loop, timers, channel, connections, settings);
             client.startHandshake(HANDSHAKE_TIMEOUT);
             connections.add(channel, client);
-            channel.closeFuture().addListener(closed -> loop.runOnContext(w -> {
-                if (!client.isOpen()) {
-                    connections.remove(channel);
-                }
-            }));
+            channel.closeFuture()
+                    .addListener(closed -> loop.runOnContext(w -> {
+                        if (!client.isOpen()) {
+                            connections.remove(channel);
+                        }
+                    }));
         });
     }
 

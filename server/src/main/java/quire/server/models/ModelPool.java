@@ -527,7 +527,9 @@ public final class ModelPool<M> implements AutoCloseable {
     }
 
     private static void refuse(ModelPool<?>.Waiter waiter, HttpException refusal) {
-        waiter.refusal = refusal;
+        if (waiter.refusal == null) { // a load that is cancelled for this reason fails, too
+            waiter.refusal = refusal;
+        }
         waiter.told.signalAll();
     }
 

@@ -67,12 +67,17 @@ function shownName(model) {
 
 /** Models are loaded and unloaded while the page is open. */
 async function showStates() {
-  if ($('settings').open) {
+  if (!$('settings').open) {
+    return;
+  }
+  try {
     const models = (await get('v1/models')).data;
     for (const option of $('s-model').options) {
       const model = models.find(each => each.id === option.value);
       option.textContent = model ? shownName(model) : option.value;
     }
+  } catch {
+    // what is shown stays until the next time
   }
 }
 
@@ -248,6 +253,7 @@ async function answer() {
   store();
   draw();
   drawState();
+  showStates(); // the request may have loaded a model, and another one may have left for it
   $('input').focus();
 }
 

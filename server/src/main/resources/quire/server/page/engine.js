@@ -7,6 +7,7 @@ import {$, duration, h, say, short} from './dom.js';
  */
 
 const PERIOD_MS = 300;
+const ABSENT_MS = 2000; // between questions for a model that is not in memory
 const HISTORY_MS = 120_000;
 const FREE = -1;
 const CACHED = -2;
@@ -16,6 +17,7 @@ const history = []; // {time, generated, read}: tokens a second
 let last = null; // the view before
 let open = false;
 let busy = false;
+let absentUntil = 0;
 
 /**
  * Shows the engine whenever its view is open.
@@ -28,6 +30,7 @@ export function startEngine(models) {
   $('engine-model').onchange = () => {
     history.length = 0;
     last = null;
+    absentUntil = 0;
     $('engine').classList.add('empty'); // what is drawn is another model's
     look();
   };
@@ -41,7 +44,7 @@ export function startEngine(models) {
 }
 
 async function look() {
-  if (!open || document.hidden || busy) {
+  if (!open || document.hidden || busy || performance.now() < absentUntil) {
     return;
   }
   busy = true;
@@ -57,7 +60,10 @@ async function look() {
     draw(view);
     last = view;
   } catch (e) {
-    say($('notice'), 'The engine cannot be shown: ' + e.message);
+    const absent = e.status === 503;
+    absentUntil = absent ? performance.now() + ABSENT_MS : 0;
+    $('engine').classList.toggle('empty', absent); // it has left, and what is drawn was true before
+    say($('notice'), absent ? e.message : 'The engine cannot be shown: ' + e.message);
   } finally {
     busy = false;
   }

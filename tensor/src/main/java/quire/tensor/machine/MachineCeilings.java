@@ -133,7 +133,8 @@ public record MachineCeilings(
      * @param memoryBytes size of the machine's memory
      */
     static long readBytes(long cacheBytes, long memoryBytes) {
-        return Math.max(LEAST_READ_BYTES, Math.min(CACHES * cacheBytes, memoryBytes / MEMORY_SHARE)) & -LEAST_READ_BYTES;
+        return Math.max(LEAST_READ_BYTES, Math.min(CACHES * cacheBytes, memoryBytes / MEMORY_SHARE))
+                & -LEAST_READ_BYTES;
     }
 
     /** Size of the largest cache of a processor, as Linux lists them; 0 if they are not listed. */
@@ -141,8 +142,10 @@ public record MachineCeilings(
         long largest = 0;
         for (int i = 0; Files.isReadable(folder.resolve("index" + i).resolve("size")); i++) {
             try {
-                String size = Files.readString(folder.resolve("index" + i).resolve("size")).strip();
-                largest = Math.max(largest, size.endsWith("K") ? Long.parseLong(size, 0, size.length() - 1, 10) << 10 : 0);
+                String size = Files.readString(folder.resolve("index" + i).resolve("size"))
+                        .strip();
+                largest = Math.max(
+                        largest, size.endsWith("K") ? Long.parseLong(size, 0, size.length() - 1, 10) << 10 : 0);
             } catch (IOException | NumberFormatException e) {
                 return largest; // what the others say is enough
             }

@@ -509,9 +509,7 @@ public final class ScalarKernels implements Kernels {
     }
 
     private static float loadNumber(KvLayout layout, MemorySegment pages, long at) {
-        return layout.type() == KvLayout.KvType.F16
-                ? Float.float16ToFloat(pages.get(SHORT, at))
-                : pages.get(FLOAT, at);
+        return layout.type() == KvLayout.KvType.F16 ? Float.float16ToFloat(pages.get(SHORT, at)) : pages.get(FLOAT, at);
     }
 
     /** Scores of one tile, and the results of a segment and of those before it. */
@@ -660,8 +658,7 @@ public final class ScalarKernels implements Kernels {
         return largest / 127f * call.scale();
     }
 
-    private static float score(
-            AttentionCall call, int i, int head, long page, int slot, float scale, Scratch memory) {
+    private static float score(AttentionCall call, int i, int head, long page, int slot, float scale, Scratch memory) {
         KvLayout layout = call.layout();
         int headDim = layout.headDim();
         long keys = page + layout.keyTileOffset(slot, call.kvHead());

@@ -250,7 +250,8 @@ class ScalarKernelsTest {
                 for (int head = 0; head < heads; head++) {
                     double[] expected = kv.attention(q, r, head, heads, position, 0.3);
                     for (int d = 0; d < headDim; d++) {
-                        assertThat((double) out.get(r, head * headDim + d)).isCloseTo(expected[d], within(1e-5 + expected[headDim]));
+                        assertThat((double) out.get(r, head * headDim + d))
+                                .isCloseTo(expected[d], within(1e-5 + expected[headDim]));
                     }
                 }
             }

@@ -26,7 +26,7 @@ import quire.tensor.x86.Vec;
  * {@link AttentionCode} in AVX-512. The scores of a query are one register; its sums are computed 32 numbers at a time.
  *
  * <p>Cost: with 12 queries of 64 numbers, a tile takes 1536 multiply-adds of whole registers and about 700 other
- * instructions; 300 of these are the exponentials.
+ * instructions; 300 of these are the exponentials. With int8 pages, the products are 384 instructions.
  */
 final class Avx512AttentionCode extends AttentionCode {
     /** With 12 queries, all registers are used. */
@@ -67,7 +67,7 @@ final class Avx512AttentionCode extends AttentionCode {
         a.vbroadcastss(SCALE, xmm(0));
         a.vbroadcastss(NOTHING, Mem.rip(a.constant(new float[] {Float.NEGATIVE_INFINITY}, 4)));
         ExponentialCode exponential = ExponentialCode.avx512(a);
-        a.mov(RBX, (1 << queries - (groups - 1) * GROUP) - 1);
+        a.mov(RBX, (1 << (queries - (groups - 1) * GROUP)) - 1);
         a.kmovw(K3, RBX);
         a.mov(RBX, 0xFFFF >>> (LANES - tailLanes()));
         a.kmovw(K4, RBX);
@@ -139,7 +139,13 @@ final class Avx512AttentionCode extends AttentionCode {
      * @param group number of the queries' maximums and totals
      * @param count number of queries, at most four
      */
-    private record Four(int slot, int group, int first, int count, Gp tile, @Nullable Mask mask) {
+    private record Four(
+            int slot,
+            int group,
+            int first,
+            int count,
+            Gp tile,
+            @Nullable Mask mask) {
         /** The register of a query; one that is lacking is the last one. */
         Vec scores(int i) {
             return zmm(first + Math.min(i, count - 1));
@@ -244,8 +250,7 @@ final class Avx512AttentionCode extends AttentionCode {
         a.vsubps(four.correction(), four.correction(), REDUCED);
         a.vmovups(four.kept(MAX), ownLanes(REDUCED, four));
         for (int i = 0; i < four.count; i++) {
-            a.vsubps(
-                    four.scores(i), four.scores(i), four.passing(TEMPORARY, i).bcast());
+            a.vsubps(four.scores(i), four.scores(i), four.passing(TEMPORARY, i).bcast());
         }
     }
 
@@ -256,7 +261,8 @@ final class Avx512AttentionCode extends AttentionCode {
     private void quantizeWeights(Four four) {
         for (int i = 0; i < four.count; i++) {
             Vec weights = four.scores(i);
-            a.vmulps(four.mask == null ? weights : weights.zero(four.mask), weights, at(four.tile, valueScalesOffset()));
+            a.vmulps(
+                    four.mask == null ? weights : weights.zero(four.mask), weights, at(four.tile, valueScalesOffset()));
         }
         reduce(four, a::vpmaxud); // as integers, weights have the order of floats, with NaN above all
         a.vcmpps(K2, REDUCED, number(Activations.SMALLEST).bcast(), NOT_LESS);
@@ -266,8 +272,7 @@ final class Avx512AttentionCode extends AttentionCode {
         a.vmovups(four.passing(TEMPORARY), xmm(18));
         a.vmovups(four.passing(VALUE_SCALE), xmm(19));
         for (int i = 0; i < four.count; i++) {
-            a.vmulps(
-                    four.scores(i), four.scores(i), four.passing(TEMPORARY, i).bcast());
+            a.vmulps(four.scores(i), four.scores(i), four.passing(TEMPORARY, i).bcast());
             a.vcvtps2dq(four.scores(i), four.scores(i)); // to nearest even
         }
         a.vpackssdw(zmm(16), four.scores(0), four.scores(1));

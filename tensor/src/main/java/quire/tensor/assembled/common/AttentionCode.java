@@ -17,7 +17,6 @@ import static quire.tensor.x86.Gp.RDX;
 import static quire.tensor.x86.Gp.RSI;
 import static quire.tensor.x86.Gp.RSP;
 import static quire.tensor.x86.Mem.at;
-import static quire.tensor.x86.Vec.xmm;
 
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.ValueLayout;
@@ -420,7 +419,9 @@ public abstract class AttentionCode {
         a.bind(dimensions);
         for (int u = 0; u < unroll; u++) {
             for (Gp tile : next) {
-                for (int at = Math.ceilDiv(u * ahead, LINE_BYTES) * LINE_BYTES; at < (u + 1) * ahead; at += LINE_BYTES) {
+                for (int at = Math.ceilDiv(u * ahead, LINE_BYTES) * LINE_BYTES;
+                        at < (u + 1) * ahead;
+                        at += LINE_BYTES) {
                     a.prefetcht1(at(tile, at));
                 }
             }
@@ -466,7 +467,8 @@ public abstract class AttentionCode {
             a.lea(SECOND, at(SECOND, valueOffset()));
         }
         a.mov(FACTOR, SUMS);
-        int bytes = lanes * Float.BYTES; // of a register of sums, and of the numbers of a register's dimensions side by side
+        int bytes = lanes
+                * Float.BYTES; // of a register of sums, and of the numbers of a register's dimensions side by side
         if (words > 1) {
             Label pair = a.label();
             a.mov(COUNT, words / 2);
@@ -502,7 +504,9 @@ public abstract class AttentionCode {
 
     /** The V of four positions of {@link #addIntegers}. */
     protected final Mem integerValue(int tile, int word, int four) {
-        return at(tile == 0 ? KV : SECOND, four * layout.width() * KvLayout.SIDE_BY_SIDE + word * lanes * KvLayout.SIDE_BY_SIDE);
+        return at(
+                tile == 0 ? KV : SECOND,
+                four * layout.width() * KvLayout.SIDE_BY_SIDE + word * lanes * KvLayout.SIDE_BY_SIDE);
     }
 
     /** One register of the sum of query b in {@link #addIntegers}. */
