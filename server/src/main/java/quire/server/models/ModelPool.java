@@ -214,14 +214,14 @@ public final class ModelPool<M> implements AutoCloseable {
                 if (state == State.FAILED && nanoClock.getAsLong() < retryAt) {
                     throw failed();
                 }
-                waiter = new Waiter(this, background);
+                waiter = new Waiter(this, background, wait);
                 waiters.add(waiter);
                 want(this);
             } finally {
                 lock.unlock();
             }
             onDeparture.accept(waiter::leave); // not under the lock: it may run at once
-            return waiter.await(wait);
+            return waiter.await();
         }
 
         /**
@@ -346,6 +346,8 @@ public final class ModelPool<M> implements AutoCloseable {
     private final class Waiter {
         private final Slot slot;
         private final boolean background;
+        private final Duration wait;
+        private final long deadline;
         private final Condition told = lock.newCondition();
 
         // Guarded by the lock.
@@ -353,15 +355,16 @@ public final class ModelPool<M> implements AutoCloseable {
         private @Nullable HttpException refusal;
         private boolean gone;
 
-        Waiter(Slot slot, boolean background) {
+        Waiter(Slot slot, boolean background, Duration wait) {
             this.slot = slot;
             this.background = background;
+            this.wait = wait;
+            deadline = nanoClock.getAsLong() + wait.toNanos();
         }
 
-        Lease await(Duration wait) throws InterruptedException {
+        Lease await() throws InterruptedException {
             lock.lock();
             try {
-                long deadline = nanoClock.getAsLong() + wait.toNanos();
                 while (lease == null && refusal == null && !gone) {
                     long left = deadline - nanoClock.getAsLong();
                     if (left <= 0) {
