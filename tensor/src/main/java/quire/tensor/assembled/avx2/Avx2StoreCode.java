@@ -29,6 +29,7 @@ import quire.tensor.x86.Gp;
 import quire.tensor.x86.Label;
 import quire.tensor.x86.MachineCode;
 import quire.tensor.x86.Mem;
+import quire.tensor.x86.Operand;
 import quire.tensor.x86.Vec;
 
 /**
@@ -231,16 +232,28 @@ public final class Avx2StoreCode {
     private void storeSum(Side side) {
         Vec sum = SUM.xmm();
         Vec temp = TEMP.xmm();
-        a.vextracti128(temp, SUM, 1);
-        a.vpaddd(sum, sum, temp);
-        a.vpshufd(temp, sum, 0x4E);
-        a.vpaddd(sum, sum, temp);
-        a.vpshufd(temp, sum, 0xB1);
-        a.vpaddd(sum, sum, temp);
+        combineLanes(SUM, a::vpaddd);
         a.vpslld(sum, sum, 7);
         a.vpxor(temp, temp, temp);
         a.vpsubd(sum, temp, sum);
         a.vmovss(at(side.scale, AttentionCode.QUERY_START), sum);
+    }
+
+    /** An instruction for two operands. */
+    private interface Combination {
+        void write(Vec to, Vec a, Operand b);
+    }
+
+    /** Combines all lanes of a register. The lower four lanes have the result. */
+    private void combineLanes(Vec register, Combination combination) {
+        Vec lower = register.xmm();
+        Vec temp = TEMP.xmm();
+        a.vextracti128(temp, register, 1);
+        combination.write(lower, lower, temp);
+        a.vpshufd(temp, lower, 0x4E);
+        combination.write(lower, lower, temp);
+        a.vpshufd(temp, lower, 0xB1);
+        combination.write(lower, lower, temp);
     }
 
     /** Writes a loop of {@code count} iterations, which may be 0. */
@@ -278,12 +291,7 @@ public final class Avx2StoreCode {
         Vec largest = LARGEST.xmm();
         Vec temp = TEMP.xmm();
         Vec inverse = INVERSE.xmm();
-        a.vextracti128(temp, LARGEST, 1);
-        a.vpmaxsd(largest, largest, temp);
-        a.vpshufd(temp, largest, 0x4E);
-        a.vpmaxsd(largest, largest, temp);
-        a.vpshufd(temp, largest, 0xB1);
-        a.vpmaxsd(largest, largest, temp);
+        combineLanes(LARGEST, a::vpmaxsd);
         a.vminps(largest, LARGEST_FINITE.xmm(), largest); // a NaN stays, because the result is the second operand then
         a.vcmpps(temp, largest, SMALLEST.xmm(), NOT_LESS);
         a.vdivps(inverse, MAX.xmm(), largest);

@@ -467,8 +467,8 @@ public abstract class AttentionCode {
             a.lea(SECOND, at(SECOND, valueOffset()));
         }
         a.mov(FACTOR, SUMS);
-        int bytes = lanes
-                * Float.BYTES; // of a register of sums, and of the numbers of a register's dimensions side by side
+        // of a register of sums, and of the numbers of its dimensions, which are side by side
+        int bytes = lanes * Float.BYTES;
         if (words > 1) {
             Label pair = a.label();
             a.mov(COUNT, words / 2);
