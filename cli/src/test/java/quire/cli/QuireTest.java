@@ -21,6 +21,8 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import quire.model.format.Gguf;
+import quire.model.format.GgufWriter;
 import quire.model.format.RandomModels;
 import quire.tensor.ElementType;
 import quire.tensor.machine.KernelSets;
@@ -276,6 +278,23 @@ class QuireTest {
                         .at("/chat_templates/default/form of calls")
                         .asString())
                 .isEqualTo("<call>NAME:ARGUMENTS</call>");
+    }
+
+    @Test
+    void inspect_spellingsTwice_countsThem(@TempDir Path folder) {
+        GgufWriter writer = RandomModels.writer(RandomModels.Shape.tiny(), ElementType.Q8_0, 3);
+        String[] tokens;
+        try (Gguf file = Gguf.open(Path.of(model))) {
+            tokens = file.strings("tokenizer.ggml.tokens");
+        }
+        tokens[tokens.length - 1] = tokens[0];
+        String file = writer.without("tokenizer.ggml.tokens")
+                .strings("tokenizer.ggml.tokens", List.of(tokens))
+                .write(folder.resolve("twice.gguf"))
+                .toString();
+
+        assertThat(run("inspect", file).out()).contains("of 321 tokens, 1 with the same spelling as another token");
+        assertThat(run("inspect", model).out()).doesNotContain("same spelling");
     }
 
     @Test

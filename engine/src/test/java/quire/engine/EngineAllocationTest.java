@@ -22,6 +22,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
+import quire.engine.constrain.Constraint;
 import quire.engine.disk.PageFile;
 import quire.engine.sample.TokenHistory;
 import quire.engine.schedule.EngineLoop;
@@ -79,6 +80,12 @@ class EngineAllocationTest {
     /** Text that was held back for a stop string and becomes certain: a string and its bytes. */
     private static final int STOP_BYTES = 2 * 24;
 
+    /**
+     * The list of tokens and the list of states of a constrained answer double from 32 to 64 and to 128 entries of 4 bytes while
+     * bytes are counted, over 80 tokens.
+     */
+    private static final int CURSOR_BYTES = 21;
+
     /** A bias that makes every answer consist of letters. Token 0 is the character '!'. */
     private static final Map<Integer, Float> LETTERS =
             IntStream.range('a' - '!', 'z' - '!').boxed().collect(Collectors.toMap(token -> token, token -> 90f));
@@ -108,6 +115,11 @@ class EngineAllocationTest {
     private static final Kind ALL_FILTERS =
             Kind.of("all filters", params -> params.topK(40).topP(0.9).minP(0.01));
 
+    /** The end of the text is allowed, but the bias for letters keeps it away. */
+    private static SamplingParams.Builder lettersOnly(SamplingParams.Builder params) {
+        return params.constraint(Constraint.regex("[a-z]*")).ignoreEndOfText(false);
+    }
+
     private static List<Kind> kinds() {
         Speculation lookup = new Speculation(4, true, null, null);
         Speculation byModel = new Speculation(4, false, Path.of("the model itself"), null);
@@ -136,6 +148,22 @@ class EngineAllocationTest {
                         params -> params.stop(List.of("aB", "zzzZ", "!")).stopTokens(List.of(0)),
                         TOKEN_BYTES + STOP_BYTES,
                         Speculation.off()),
+                new Kind(
+                        "regular expression",
+                        EngineAllocationTest::lettersOnly,
+                        TOKEN_BYTES + CURSOR_BYTES,
+                        Speculation.off()),
+                new Kind(
+                        "JSON Schema",
+                        params -> params.constraint(Constraint.jsonSchema(Map.of("type", "string")))
+                                .ignoreEndOfText(false),
+                        TOKEN_BYTES + CURSOR_BYTES,
+                        Speculation.off()),
+                new Kind(
+                        "regular expression, draft model",
+                        EngineAllocationTest::lettersOnly,
+                        TOKEN_BYTES + CURSOR_BYTES,
+                        byModel),
                 new Kind("draft model", ALL_FILTERS.params, TOKEN_BYTES, byModel),
                 new Kind("draft model, greedy", GREEDY.params, TOKEN_BYTES, byModel),
                 new Kind("lookup", ALL_FILTERS.params, TOKEN_BYTES, lookup),

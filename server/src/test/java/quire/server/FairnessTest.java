@@ -144,19 +144,36 @@ class FairnessTest {
             String request = RawClient.post("/v1/completions", GOOD);
             RawClient client = client(1, server);
             assertThat(client.send(request).response().status()).isEqualTo(429);
-            for (int millis : new int[] {10, 20, 40, 80, 160, 250, 250}) {
-                client.send(request);
-                time.awaitTimer(Duration.ofMillis(millis));
-                time.advance(Duration.ofMillis(millis));
-                assertThat(client.response().status()).isEqualTo(429);
+            try (RawClient probe = client(1, server)) {
+                for (int ticks : new int[] {1, 1, 2, 3, 5, 5}) {
+                    client.send(request);
+                    time.advance(Duration.ofMillis(50 * ticks - 1));
+                    for (int i = 0; i < 2; i++) { // so that the event loop has read all that was sent
+                        assertThat(probe.send(RawClient.get("/health/live"))
+                                        .response()
+                                        .status())
+                                .isEqualTo(200);
+                    }
+                    assertThat(client.hasInput()).isFalse();
+                    time.advance(Duration.ofMillis(1));
+                    assertThat(client.response().status()).isEqualTo(429);
+                }
             }
-            assertThat(client(1, server).send(request).response().status())
+            RawClient other = client(1, server);
+            assertThat(other.send(request + request).response().status())
                     .as("on another connection")
                     .isEqualTo(429);
+            assertThat(other.hasInput())
+                    .as("the second of two that came together")
+                    .isFalse();
+            time.advance(Duration.ofMillis(50));
+            assertThat(other.response().status()).isEqualTo(429);
 
             steps.release(1000);
             server.awaitIdle();
-            assertThat(client.send(request).response().status()).isEqualTo(200);
+            client.send(request);
+            time.advance(Duration.ofMillis(250));
+            assertThat(client.response().status()).isEqualTo(200);
             server.awaitIdle();
             steps.drainPermits();
             begun.drainPermits();

@@ -152,6 +152,11 @@ final class RawClient implements Closeable {
         return new Response(status, headers, new String(body, StandardCharsets.UTF_8));
     }
 
+    /** Whether something has come that was not read yet. */
+    boolean hasInput() throws IOException {
+        return in.available() > 0;
+    }
+
     /** Reads until the connection ends, in order or by a reset, and returns what came. */
     String rest() {
         ByteArrayOutputStream all = new ByteArrayOutputStream();

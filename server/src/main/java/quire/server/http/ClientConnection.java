@@ -29,29 +29,39 @@ final class ClientConnection {
      */
     private static final long[] PROBE_MILLIS = {0, 20, 200, 1000, 10_000};
 
-    /** How long successive refusals wait, in milliseconds; the last one repeats. */
-    private static final long[] REFUSAL_MILLIS = {0, 10, 20, 40, 80, 160, 250};
+    /** How long nothing is read after each successive refusal, in ticks of {@link Pauses}; the last one repeats. */
+    private static final int[] REFUSAL_TICKS = {1, 1, 2, 3, Pauses.MOST_TICKS};
 
     private final Context loop;
     private final Timers timers;
     private final Channel channel;
     private final Connections connections;
+    private final Pauses pauses;
     private final HttpSettings settings;
     private final String client;
     private long timer = NO_TIMER;
     private int unanswered;
     private int refusals; // since a request has passed
+    private boolean paused;
     private boolean admitted;
     private boolean inputEnded;
+    private @Nullable Runnable refusal; // of a request that was read before the pause
     private @Nullable SocketExchange current;
     private @Nullable HttpConnection connection;
 
     /** A connection that was accepted; a handshake of TLS may be still to come. */
-    ClientConnection(Context loop, Timers timers, Channel channel, Connections connections, HttpSettings settings) {
+    ClientConnection(
+            Context loop,
+            Timers timers,
+            Channel channel,
+            Connections connections,
+            Pauses pauses,
+            HttpSettings settings) {
         this.loop = loop;
         this.timers = timers;
         this.channel = channel;
         this.connections = connections;
+        this.pauses = pauses;
         this.settings = settings;
         this.client = client(address());
     }
@@ -133,9 +143,34 @@ final class ClientConnection {
         }
     }
 
-    /** The gate refuses a request. Returns how long the answer waits. */
-    Duration refusalDelay() {
-        return Duration.ofMillis(REFUSAL_MILLIS[Math.min(refusals++, REFUSAL_MILLIS.length - 1)]);
+    /**
+     * Refuses a request, and reads the next one later. A refusal takes little time, but a client that asks again at once would
+     * fill the event loop with them.
+     *
+     * @param answer sends the refusal. It runs at once; or at the end of the pause, if the request was read before it
+     *     together with the one that was refused
+     */
+    void refuse(Runnable answer) {
+        if (paused) {
+            refusal = answer;
+            return;
+        }
+        answer.run();
+        paused = true;
+        channel.config().setAutoRead(false);
+        pauses.add(this, REFUSAL_TICKS[Math.min(refusals++, REFUSAL_TICKS.length - 1)]);
+    }
+
+    /** Reads again. */
+    void resume() {
+        paused = false;
+        Runnable answer = refusal;
+        if (answer != null) {
+            refusal = null;
+            refuse(answer);
+        } else if (channel.isActive()) {
+            channel.config().setAutoRead(true);
+        }
     }
 
     /** The gate lets a request pass. */

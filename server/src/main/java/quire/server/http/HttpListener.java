@@ -91,6 +91,7 @@ public final class HttpListener {
 
     // Used on the event loop only.
     private final Connections connections;
+    private final Pauses pauses;
     private final HttpDate date = new HttpDate(InstantSource.system());
     private long blockingRequests;
 
@@ -115,6 +116,7 @@ public final class HttpListener {
         this.bodies = new BodyReader(loop, settings, this.timers);
         this.uploads = new UploadReader(loop, settings, this.timers);
         this.connections = new Connections(settings.maxConnections());
+        this.pauses = new Pauses(this.timers);
         HttpServerOptions options = new HttpServerOptions()
                 .setHost(settings.host())
                 .setPort(settings.port())
@@ -356,7 +358,7 @@ public final class HttpListener {
     /** A socket was accepted, on any thread. */
     private void onAccept(Channel channel) {
         loop.runOnContext(v -> {
-            ClientConnection client = new ClientConnection(loop, timers, channel, connections, settings);
+            ClientConnection client = new ClientConnection(loop, timers, channel, connections, pauses, settings);
             client.startHandshake(HANDSHAKE_TIMEOUT);
             connections.add(channel, client);
             channel.closeFuture()
@@ -514,21 +516,14 @@ public final class HttpListener {
                 e -> refuse(request, exchange, e)));
     }
 
-    /**
-     * Runs the handler if the gate lets the request pass. A refusal takes little time, but a client that asks again at once
-     * would fill the event loop with them: its next refusals come later.
-     */
+    /** Runs the handler if the gate lets the request pass. */
     private void pass(HttpServerRequest request, Route route, SocketExchange exchange) {
         ClientConnection connection = exchange.connection();
         try {
             route.gate().check(exchange);
         } catch (HttpException e) {
-            Duration delay = connection.refusalDelay();
-            if (delay.isZero()) {
-                throw e;
-            }
             exchange.releaseBody();
-            timers.set(delay, () -> {
+            connection.refuse(() -> {
                 if (!request.response().closed()) {
                     refuse(request, exchange, e);
                 }
