@@ -6,6 +6,7 @@ import java.nio.charset.Charset;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.ServiceLoader;
+import java.util.Set;
 import java.util.concurrent.Callable;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
@@ -27,6 +28,7 @@ import quire.cli.command.ServeCommand;
 import quire.cli.command.TokenizeCommand;
 import quire.cli.option.Numbers;
 import quire.cli.option.OptionNames;
+import quire.tensor.machine.KernelSets;
 
 /** The command {@code quire}: its own subcommands and those of other modules ({@link CommandPlugin}). */
 @Command(
@@ -68,6 +70,10 @@ public final class Quire implements Callable<Integer> {
             CheckCommand.class,
             PerplexityCommand.class);
 
+    /** Commands that compute with a model. */
+    private static final Set<String> COMPUTING =
+            Set.of("serve", "batch", "chat", "generate", "check", "perplexity", "kernels");
+
     /** Java replaces bytes that it cannot decode by this character. */
     private static final String REPLACEMENT = "\uFFFD";
 
@@ -84,7 +90,15 @@ public final class Quire implements Callable<Integer> {
                 System.exit(CommandLine.ExitCode.USAGE);
             }
         }
+        if (args.length > 0 && COMPUTING.contains(args[0])) {
+            Thread.ofPlatform().name("prepare").daemon().start(Quire::prepare);
+        }
         System.exit(run(args));
+    }
+
+    /** What a command needs after its options were read. A second processor does it meanwhile. */
+    private static void prepare() {
+        KernelSets.prepare();
     }
 
     /**

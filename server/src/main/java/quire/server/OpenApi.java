@@ -12,6 +12,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 import quire.server.anthropic.MessagesParameters;
 import quire.server.api.Json;
 import quire.server.api.Parameter;
@@ -110,7 +111,32 @@ final class OpenApi {
             .flatMap(List::stream)
             .toList();
 
-    private OpenApi() {}
+    private final List<Route> routes;
+    private final String ownPath;
+    private final String rootPath;
+    private byte @Nullable [] document;
+
+    /**
+     * The description of these routes and of its own.
+     *
+     * @param ownPath where it is served
+     * @param rootPath the path under which a proxy offers the server; may be empty
+     */
+    OpenApi(List<Route> routes, String ownPath, String rootPath) {
+        this.routes = routes;
+        this.ownPath = ownPath;
+        this.rootPath = rootPath;
+    }
+
+    /** The description, which the first call writes: at the start of a server it would take a tenth of a second. */
+    synchronized Response response() {
+        byte[] written = document;
+        if (written == null) {
+            written = Json.bytes(document());
+            document = written;
+        }
+        return Response.json(200, written);
+    }
 
     /** The version of Quire, from a file that the build writes. */
     static String version() {
@@ -127,14 +153,8 @@ final class OpenApi {
                 200, Json.bytes(JsonNodeFactory.instance.objectNode().put("version", version())));
     }
 
-    /**
-     * The description of these routes and of its own.
-     *
-     * @param ownPath where it is served
-     * @param rootPath the path under which a proxy offers the server; may be empty
-     * @throws IllegalStateException if a route is not known here
-     */
-    static ObjectNode document(List<Route> routes, String ownPath, String rootPath) {
+    /** @throws IllegalStateException if a route has no description here */
+    private ObjectNode document() {
         ObjectNode root = JsonNodeFactory.instance.objectNode().put("openapi", FORMAT);
         root.putObject("info").put("title", "Quire").put("version", version());
         if (!rootPath.isEmpty()) {

@@ -8,7 +8,6 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.server.anthropic.MessagesErrors;
-import quire.server.api.Json;
 import quire.server.api.Preparation;
 import quire.server.api.Timelines;
 import quire.server.batch.BatchInput;
@@ -189,8 +188,8 @@ final class Routes {
             routes.add(open((Handler.Immediate) page::file, "/page/*"));
         }
         String describedAt = "/openapi.json";
-        byte[] description = Json.bytes(OpenApi.document(routes, describedAt, config.rootPath()));
-        routes.add(open((Handler.Immediate) exchange -> Response.json(200, description), describedAt));
+        OpenApi description = new OpenApi(List.copyOf(routes), describedAt, config.rootPath());
+        routes.add(open((Handler.Blocking) exchange -> exchange.send(description.response()), describedAt));
         if (config.page() && !config.rootPath().isEmpty()) { // the page's addresses are relative to the slash
             Response moved = Response.of(308, "text/plain", new byte[0])
                     .withHeaders(Map.of("Location", config.rootPath() + "/"));

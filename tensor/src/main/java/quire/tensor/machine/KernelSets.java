@@ -74,6 +74,16 @@ public final class KernelSets {
         return kernels;
     }
 
+    /**
+     * Asks the processor what it can do, and makes the handles of native functions, which takes a quarter of a second once.
+     * Whoever needs them later finds them made, or waits for this call. It chooses no set. Any thread.
+     */
+    public static void prepare() {
+        if (instructions() != null) {
+            AssembledKernels.prepare();
+        }
+    }
+
     /** The set for a value of {@link #PROPERTY}. */
     static Kernels choose(@Nullable String forced) {
         return forced == null ? fastest() : named(forced, "; forced by --kernels or -D" + PROPERTY);
