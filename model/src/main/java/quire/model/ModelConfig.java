@@ -462,9 +462,14 @@ public record ModelConfig(
     public static ModelConfig from(Gguf gguf, RopeScaling rope) {
         String architecture = gguf.string("general.architecture");
         if (!ARCHITECTURES.contains(architecture)) {
-            throw gguf.fault("key general.architecture: is " + gguf.describe("general.architecture", SHOWN_CHARS)
-                    + ", which this version cannot compute (it computes " + String.join(", ", ARCHITECTURES)
-                    + "); use a model of one of these");
+            String said = "key general.architecture: is " + gguf.describe("general.architecture", SHOWN_CHARS);
+            String missing = MissingParts.of(architecture);
+            throw gguf.fault(
+                    missing == null
+                            ? said + ", which this version does not know (it computes "
+                                    + String.join(", ", ARCHITECTURES) + "); use a model of one of these"
+                            : said + ", which this version cannot compute: it lacks " + missing
+                                    + "; use another model");
         }
         return new Reader(gguf, architecture, rope, new HashSet<>()).read();
     }

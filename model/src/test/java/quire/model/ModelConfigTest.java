@@ -246,6 +246,11 @@ class ModelConfigTest {
                         w -> w.without("general.architecture").string("general.architecture", "rwkv7"),
                         "key general.architecture",
                         "rwkv7",
+                        "it lacks the recurrence of RWKV"),
+                fault(
+                        w -> w.without("general.architecture").string("general.architecture", "new"),
+                        "key general.architecture",
+                        "new",
                         "computes llama, qwen2"),
                 fault(
                         w -> w.without("general.architecture").string("general.architecture", "x".repeat(5000)),
