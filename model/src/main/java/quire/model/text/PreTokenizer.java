@@ -145,12 +145,12 @@ record PreTokenizer(List<Step> steps, boolean ignoreMerges, boolean addBos, bool
                 of("\\p{N}", GPT_2),
                 "starcoder",
                 "refact",
-                "command-r",
                 "smollm",
                 "codeshell",
                 "exaone",
                 "minerva-7b",
                 "mellum2");
+        name(of("\\p{N}", GPT_2).composing(), "command-r");
         name(
                 of(LLAMA_3).ignoringMerges().addingBos(),
                 "llama3",
@@ -178,7 +178,7 @@ record PreTokenizer(List<Step> steps, boolean ignoreMerges, boolean addBos, bool
         name(of(QWEN_2).composing(), "qwen2");
         name(of("[^\\n]+|[\\n]+", QWEN_2), "laguna");
         name(of(QWEN_2.substring(CONTRACTIONS.length() + 1)), "ufakzeka");
-        name(of(QWEN_35), "qwen35");
+        name(of(QWEN_35).composing(), "qwen35");
         name(of(TEKKEN).ignoringMerges().addingBos(), "tekken");
         name(of(GPT_4O), "gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2");
         name(of(GPT_4O).ignoringMerges(), "granite-embed-multi-97m");

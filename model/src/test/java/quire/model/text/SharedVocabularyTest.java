@@ -63,7 +63,16 @@ class SharedVocabularyTest {
         Tokenizer tokenizer = Tokenizers.of(read);
 
         assertThat(texts).hasSameSizeAs(expected).hasSizeGreaterThan(40);
+        PreTokenizer pre = PreTokenizer.named(read.pre().orElse(""));
         for (int i = 0; i < texts.size(); i++) {
+            String composed = Composition.compose(texts.get(i));
+            if (pre != null && pre.composes() && !composed.equals(texts.get(i))) {
+                // llama.cpp does not compose, but the makers' tokenizers do.
+                assertThat(tokenizer.encode(texts.get(i), false, false))
+                        .isEqualTo(tokenizer.encode(composed, false, false))
+                        .hasSizeLessThan(expected.get(i).length);
+                continue;
+            }
             assertThat(tokenizer.encode(texts.get(i), false, false))
                     .as(texts.get(i))
                     .isEqualTo(expected.get(i));
