@@ -12,6 +12,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.stream.IntStream;
 import quire.tensor.ElementType;
 
 /**
@@ -296,13 +297,9 @@ public final class GgufWriter {
         return numberOffsets.stream().mapToInt(Integer::intValue).toArray();
     }
 
-    /**
-     * Writes a model in several files, {@code NAME-00001-of-00003.gguf} and so on. The first has all keys and no tensors.
-     *
-     * @return the paths of the files
-     */
-    public List<Path> writeParts(Path folder, String name, int count) {
-        List<Path> paths = new ArrayList<>();
+    /** A model in several files. The first has all keys and no tensors. */
+    List<GgufWriter> parts(int count) {
+        List<GgufWriter> parts = new ArrayList<>();
         for (int i = 0; i < count; i++) {
             GgufWriter part = new GgufWriter();
             part.keys.addAll(i == 0 ? keys : List.of());
@@ -314,9 +311,22 @@ public final class GgufWriter {
                     part.tensors.add(tensors.get(t));
                 }
             }
-            paths.add(part.write(folder.resolve(String.format("%s-%05d-of-%05d.gguf", name, i + 1, count))));
+            parts.add(part);
         }
-        return paths;
+        return parts;
+    }
+
+    /**
+     * Writes a model in several files, {@code NAME-00001-of-00003.gguf} and so on. The first has all keys and no tensors.
+     *
+     * @return the paths of the files
+     */
+    public List<Path> writeParts(Path folder, String name, int count) {
+        List<GgufWriter> parts = parts(count);
+        return IntStream.range(0, count)
+                .mapToObj(i -> parts.get(i)
+                        .write(folder.resolve(String.format("%s-%05d-of-%05d.gguf", name, i + 1, count))))
+                .toList();
     }
 
     /** Writes the file. */

@@ -2,20 +2,33 @@ package quire.model.format;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.List;
 import java.util.SplittableRandom;
 import java.util.function.IntFunction;
+import java.util.function.Supplier;
+import java.util.logging.Level;
+import java.util.logging.Logger;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import quire.model.Batch;
 import quire.model.Decoder;
 import quire.model.ModelConfig;
+import quire.model.text.Tokenizer;
+import quire.model.text.Tokenizers;
 import quire.tensor.ElementType;
 import quire.tensor.Kernels;
 import quire.tensor.KvLayout.KvType;
@@ -24,13 +37,17 @@ import quire.tensor.machine.KernelSets;
 
 /**
  * Damaged files that can be opened are packed and run on all kernel sets of this CPU. Machine code does not check
- * bounds, so all numbers of a file must be checked before. A model of random data may return anything, including NaN.
+ * bounds, so all numbers of a file must be checked before. A model of random data may return anything, including NaN. The
+ * tokenizer of a damaged file is used too.
  */
 @Tag("workers")
 class HostileModelTest {
     private static final boolean NIGHTLY = Boolean.getBoolean("quire.nightly");
-    private static final int MUTANTS = Integer.getInteger("quire.mutants", 50);
+    /** Of each type and of each architecture. */
+    private static final int MUTANTS = Integer.getInteger("quire.mutants", NIGHTLY ? 300 : 20);
+
     private static final int DATA_MUTANTS = 6;
+    private static final int PARTS = 3;
     private static final int PAGES = 4;
     private static final int TOKENS = 18;
 
@@ -38,6 +55,19 @@ class HostileModelTest {
             .filter(HostileModelTest::runsHere)
             .map(KernelSets::named)
             .toList();
+
+    /** Damaged vocabularies give thousands of warnings. */
+    private static final Logger WARNINGS = Logger.getLogger(Tokenizers.class.getName());
+
+    @BeforeAll
+    static void silenceWarnings() {
+        WARNINGS.setLevel(Level.OFF);
+    }
+
+    @AfterAll
+    static void allowWarnings() {
+        WARNINGS.setLevel(null);
+    }
 
     private static boolean runsHere(String name) {
         try {
@@ -47,12 +77,11 @@ class HostileModelTest {
         }
     }
 
+    @TempDir
+    private Path folder;
+
     @ParameterizedTest
-    @EnumSource(
-            names = {
-                "F32", "F16", "Q8_0", "Q5_1", "MXFP4", "Q4_K", "NVFP4", "IQ3_S", "IQ2_XS", "IQ1_M", "TQ1_0", "Q1_0",
-                "Q2_0"
-            })
+    @EnumSource(ElementType.class)
     void forward_mutants_returnsOrTheFileIsRefused(ElementType type) {
         int least = Math.max(32, type.blockElements());
         GgufWriter writer = writer(least, type);
@@ -64,35 +93,14 @@ class HostileModelTest {
         assertThat(ran).as("files whose numbers are finite").isPositive();
     }
 
-    /** One of each kind of state, of experts, of windows and of encoders. */
+    static Stream<String> models() {
+        return Stream.concat(FamilyModels.NAMES.stream(), ModelConfig.ENCODERS.stream());
+    }
+
+    /** Every architecture, and every variant of one. */
     @ParameterizedTest
-    @ValueSource(
-            strings = {
-                "lfm2moe",
-                "granitehybrid",
-                "nemotron_h_moe",
-                "qwen3next-fused",
-                "qwen35moe",
-                "deepseek2",
-                "gpt-oss",
-                "bailingmoe2",
-                "mistral3",
-                "gemma4-moe",
-                "llama4-chunks",
-                "falcon-h1",
-                "mamba2",
-                "jamba",
-                "deci",
-                "bert",
-                "modern-bert",
-                "gemma-embedding",
-                "gemma3n",
-                "gemma3",
-                "cohere2",
-                "maincoder",
-                "nomic-bert-moe"
-            })
-    void forward_mutantsOfOtherBlocks_returnsOrTheFileIsRefused(String name) {
+    @MethodSource("models")
+    void forward_mutantsOfEveryArchitecture_returnsOrTheFileIsRefused(String name) {
         GgufWriter writer = FamilyModels.writer(name, ElementType.Q8_0, 1);
         Mutants mutants = new Mutants(writer);
         int ran = run(writer, MUTANTS, seed -> {
@@ -100,6 +108,31 @@ class HostileModelTest {
             return seed < DATA_MUTANTS ? mutants.nextData(random) : mutants.next(random);
         });
         assertThat(ran).as("files whose numbers are finite").isPositive();
+    }
+
+    /** One part of a model in several files is damaged, and the model is opened by any of them. */
+    @Test
+    void forward_mutantsOfParts_returnsOrTheFileIsRefused() throws IOException {
+        List<GgufWriter> writers = writer(32, ElementType.Q8_0).parts(PARTS);
+        List<Mutants> mutants = writers.stream().map(Mutants::new).toList();
+        List<Path> paths = writer(32, ElementType.Q8_0).writeParts(folder, "parts", PARTS);
+        int ran = 0;
+        try (Workers workers = new Workers(2)) {
+            for (int seed = 0; seed < PARTS * MUTANTS; seed++) {
+                SplittableRandom random = new SplittableRandom(seed);
+                int damaged = seed % PARTS;
+                Path given = paths.get(random.nextInt(PARTS));
+                boolean data = damaged > 0 && seed < PARTS * DATA_MUTANTS;
+                Files.write(
+                        paths.get(damaged),
+                        data
+                                ? mutants.get(damaged).nextData(random)
+                                : mutants.get(damaged).next(random));
+                ran += run(() -> Gguf.open(given), workers, "mutant " + seed) ? 1 : 0;
+                writers.get(damaged).write(paths.get(damaged));
+            }
+        }
+        assertThat(ran).as("models whose numbers are finite").isBetween(1, PARTS * MUTANTS - 1);
     }
 
     @Test
@@ -150,15 +183,16 @@ class HostileModelTest {
             for (int number = 0; number < count; number++) {
                 byte[] mutant = mutants.apply(number);
                 MemorySegment file = memory.asSlice(0, mutant.length).copyFrom(MemorySegment.ofArray(mutant));
-                ran += run(file, workers, "mutant " + number) ? 1 : 0;
+                ran += run(() -> Gguf.open("hostile.gguf", file), workers, "mutant " + number) ? 1 : 0;
             }
         }
         return ran;
     }
 
     /** Whether the file was accepted. */
-    private static boolean run(MemorySegment memory, Workers workers, String what) {
-        try (Gguf file = Gguf.open("hostile.gguf", memory)) {
+    private static boolean run(Supplier<Gguf> open, Workers workers, String what) {
+        try (Gguf file = open.get()) {
+            tokenize(file);
             ModelConfig config = ModelConfig.from(file);
             for (Kernels kernels : SETS) {
                 forward(file, config, kernels, workers);
@@ -168,6 +202,21 @@ class HostileModelTest {
             return false;
         } catch (RuntimeException | VirtualMachineError e) {
             throw new AssertionError(what + " ends in " + e, e);
+        }
+    }
+
+    /** The tokens of a text, unless the vocabulary is refused or cannot spell it. */
+    private static void tokenize(Gguf file) {
+        Tokenizer tokenizer;
+        try {
+            tokenizer = Tokenizers.of(file);
+        } catch (ModelFormatException e) {
+            return;
+        }
+        try {
+            tokenizer.decodeText(tokenizer.encode("<|im_start|>Hello, w\u00F6rld  1234\n", true, true));
+        } catch (IllegalArgumentException e) {
+            assertThat(e.getMessage()).isNotBlank().doesNotContain("\n");
         }
     }
 

@@ -55,7 +55,10 @@ final class Mutants {
         sound = writer.toBytes();
         numbers = writer.numberOffsets();
         try (Gguf gguf = writer.open()) {
-            dataStart = (int) gguf.tensors().iterator().next().offset();
+            dataStart = gguf.tensors().stream()
+                    .mapToInt(tensor -> (int) tensor.offset())
+                    .min()
+                    .orElse(sound.length);
         }
     }
 

@@ -48,7 +48,7 @@ class OtherVocabulariesTest {
                 .toList();
     }
 
-    private static Map<String, Object> bert() {
+    static Map<String, Object> bert() {
         return metadata(
                 "bert", "[PAD]", "[UNK]", UNKNOWN, "[CLS]", CONTROL, "[SEP]", CONTROL, "▁un", "aff", "able", "▁hello",
                 "▁,", "▁中", "▁文", "▁e", "e", "▁Hello", "▁é", "▁+", "▁\u1100", "\u1161");
@@ -95,7 +95,7 @@ class OtherVocabulariesTest {
                 .hasMessageContaining("unknown_token_id is missing");
     }
 
-    private static Map<String, Object> t5() {
+    static Map<String, Object> t5() {
         Map<String, Object> metadata = metadata(
                 "t5",
                 "<pad>",
@@ -236,7 +236,7 @@ class OtherVocabulariesTest {
         }
     }
 
-    private static Map<String, Object> gemma() {
+    static Map<String, Object> gemma() {
         List<Object> tokens = new ArrayList<>(List.of(
                 "<pad>", CONTROL, "<eos>", CONTROL, "<bos>", CONTROL, "<unk>", UNKNOWN, "<|tool>", USER_DEFINED));
         for (int b = 0; b < 256; b++) {
