@@ -179,6 +179,9 @@ public record ModelConfig(
             "attn_logit_softcapping",
             "final_logit_softcapping");
 
+    /** Architectures whose files may have factors of the rotation for short and for long contexts. */
+    private static final List<String> LONGROPE = List.of("phi3", "minicpm");
+
     private static final String CONVERT = "; convert the model again with a current converter";
     private static final String ANOTHER_MODEL = ", which this version cannot compute; use another model";
 
@@ -505,7 +508,7 @@ public record ModelConfig(
             }
         }
         checkVector(gguf, known, "rope_freqs.weight", false, ropeDimensions / 2);
-        if (architecture.equals("phi3")) {
+        if (LONGROPE.contains(architecture)) {
             checkVector(gguf, known, "rope_factors_long.weight", false, ropeDimensions / 2);
             checkVector(gguf, known, "rope_factors_short.weight", false, ropeDimensions / 2);
         }
@@ -1649,7 +1652,7 @@ public record ModelConfig(
                 case "none" -> 1;
                 case "linear", "yarn" -> rope.scale() > 0 ? rope.scale() : factor(factorKey);
                 case "longrope" -> {
-                    if (architecture.equals("phi3")) {
+                    if (LONGROPE.contains(architecture)) {
                         boolean tensors = gguf.hasTensor("rope_factors_long.weight");
                         yield tensors || !gguf.has(key(factorKey)) ? 1 : factor(factorKey); // else it is linear
                     }

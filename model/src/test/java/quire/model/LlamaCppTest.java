@@ -94,6 +94,7 @@ class LlamaCppTest {
             "bailingmoe2",
             "lfm2moe",
             "minicpm",
+            "minicpm-longrope",
             "nemotron",
             "deepseek",
             "minimax-m2",

@@ -132,6 +132,8 @@ class ModelConfigTest {
         assertThat(config(without).ropeScale()).isEqualTo(4);
         assertThat(config(without.without("phi3.rope.scaling.factor")).ropeScale())
                 .isEqualTo(1);
+        ModelConfig minicpm = config(FamilyModels.writer("minicpm-longrope", ElementType.F32, 1));
+        assertThat(minicpm.ropeScale()).isEqualTo(1);
     }
 
     @Test

@@ -52,6 +52,7 @@ public final class FamilyModels {
             Map.entry("gemma4-moe", "gemma4"),
             Map.entry("gemma3n-whole", "gemma3n"),
             Map.entry("mamba-normed", "mamba"),
+            Map.entry("minicpm-longrope", "minicpm"),
             Map.entry("llama4-chunks", "llama4"),
             Map.entry("exaone4-windows", "exaone4"),
             Map.entry("glm4moe-norms", "glm4moe"));
@@ -376,19 +377,19 @@ public final class FamilyModels {
                     number("attention.temperature_scale", 0.1f);
                 }
                 case "qwen2vl", "qwen3vl", "qwen3vlmoe" -> writer.int32s(name + ".rope.dimension_sections", 3, 3, 2, 0);
-                case "minicpm" -> number("logit_scale", 0.5f);
+                case "minicpm" -> {
+                    number("logit_scale", 0.5f);
+                    if (variant.equals("minicpm-longrope")) {
+                        longrope(rotated);
+                    }
+                }
                 case "granite", "granitemoe" -> {
                     number("embedding_scale", 2);
                     number("residual_scale", 0.4f);
                     number("attention.scale", 0.1f);
                     number("logit_scale", 4);
                 }
-                case "phi3" -> {
-                    size("rope.scaling.original_context_length", 128);
-                    number("rope.scaling.attn_factor", 1.2f);
-                    vector("rope_factors_long.weight", rotated / 2, 1, 8);
-                    vector("rope_factors_short.weight", rotated / 2, 1, 2);
-                }
+                case "phi3" -> longrope(rotated);
                 default -> {}
             }
             if (experts) {
@@ -628,6 +629,16 @@ public final class FamilyModels {
                 }
             }
             return writer;
+        }
+
+        private void longrope(int rotated) {
+            size("rope.scaling.original_context_length", 128);
+            number("rope.scaling.attn_factor", 1.2f);
+            vector("rope_factors_long.weight", rotated / 2, 1, 8);
+            vector("rope_factors_short.weight", rotated / 2, 1, 2);
+            if (!variant.equals("phi3")) { // whose first files do not name it
+                writer.string(name + ".rope.scaling.type", "longrope");
+            }
         }
 
         private GgufWriter encoder() {
