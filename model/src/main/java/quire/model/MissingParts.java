@@ -31,12 +31,12 @@ final class MissingParts {
                 "plamo",
                 "plamo3",
                 "openelm",
-                "phimoe",
                 "pangu-embedded",
                 "granite_swa",
                 "graniteswitch");
         missing(
                 "a router, gates or residuals of its own",
+                "phimoe",
                 "cohere2moe",
                 "smallthinker",
                 "grovemoe",

@@ -457,6 +457,41 @@ class DecoderTest {
         }
     }
 
+    /** A model whose context was not extended rotates by the factors for short contexts, another by those for long ones. */
+    @ParameterizedTest
+    @ValueSource(strings = {"phi3", "minicpm-longrope"})
+    void forward_factorsForShortAndLongContexts_areChosenByTheContext(String name) {
+        int original = 128; // of these models
+        for (int context : new int[] {original, original + 1}) {
+            String used = context > original ? "rope_factors_long.weight" : "rope_factors_short.weight";
+            Map<String, List<Integer>> factorsToBits = new TreeMap<>();
+            for (boolean only : new boolean[] {false, true}) {
+                GgufWriter writer = FamilyModels.writer(name, ElementType.F32, 25);
+                String contextKey = (name.equals("phi3") ? name : "minicpm") + ".context_length";
+                writer.without(contextKey).uint32(contextKey, context);
+                if (only) {
+                    float[] factors;
+                    try (Gguf file = writer.open()) {
+                        int pairs = ModelConfig.from(file).ropeDimensions() / 2;
+                        factors = file.floats(file.tensor(used, pairs));
+                    }
+                    writer.withoutTensor("rope_factors_long.weight")
+                            .withoutTensor("rope_factors_short.weight")
+                            .tensor("rope_freqs.weight", ElementType.F32, factors, factors.length);
+                }
+                int[] tokens = new Random(25).ints(30, 0, 256).toArray();
+                try (Gguf file = writer.open();
+                        Workers workers = new Workers(1);
+                        Decoder decoder = load(file, workers, KvType.F32, 64)) {
+                    factorsToBits.put(
+                            only ? used : "both",
+                            IntStream.of(lastLogits(decoder, tokens)).boxed().toList());
+                }
+            }
+            assertThat(factorsToBits.get(used)).as(used).isEqualTo(factorsToBits.get("both"));
+        }
+    }
+
     private static long[] dims(Gguf file, String stem) {
         return file.tensors().stream()
                 .filter(tensor -> tensor.name().equals(stem + ".weight"))
