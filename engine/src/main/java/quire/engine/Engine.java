@@ -155,9 +155,10 @@ public final class Engine implements AutoCloseable {
                     listener);
             Workers workers = new Workers(threads);
             owned.push(workers);
+            ModelConfig computed = shape.upTo(config.maxContext(), file);
             Decoder decoder = Decoder.load(
                     file,
-                    shape,
+                    computed,
                     kernels,
                     workers,
                     new Decoder.Capacity(
@@ -176,7 +177,7 @@ public final class Engine implements AutoCloseable {
                 ModelConfig draftShape = ModelConfig.from(draftFile);
                 draft = Decoder.load(
                         draftFile,
-                        draftShape,
+                        draftShape.upTo(config.maxContext(), draftFile),
                         kernels,
                         workers,
                         new Decoder.Capacity(
@@ -238,7 +239,7 @@ public final class Engine implements AutoCloseable {
             Path kvDisk = config.kvDisk();
             if (kvDisk != null) {
                 PageFile.Contents contents = new PageFile.Contents(
-                        identity(file, config, kernels), decoder.pageTokens(), decoder.pageBytes());
+                        identity(file, config, kernels, computed != shape), decoder.pageTokens(), decoder.pageBytes());
                 PageFile pages = PageFile.open(kvDisk, config.kvDiskBytes(), contents);
                 owned.push(pages);
                 ExecutorService io = ioThread(decoder.pageBytes());
@@ -269,8 +270,10 @@ public final class Engine implements AutoCloseable {
     /**
      * What the pages of an engine depend on, to the last bit. The kernel sets agree to the last bit on one machine; the name
      * is there because the promise is for one machine and one set.
+     *
+     * @param shortContext whether the model rotates by its factors for short contexts, see {@link ModelConfig#upTo}
      */
-    private static String identity(Gguf file, EngineConfig config, Kernels kernels) {
+    private static String identity(Gguf file, EngineConfig config, Kernels kernels, boolean shortContext) {
         try {
             MessageDigest digest = MessageDigest.getInstance("SHA-256");
             digest.update(file.fingerprint());
@@ -278,6 +281,9 @@ public final class Engine implements AutoCloseable {
                     .getBytes(StandardCharsets.UTF_8));
             if (!config.rope().equals(RopeScaling.OF_FILE)) {
                 digest.update(config.rope().toString().getBytes(StandardCharsets.UTF_8));
+            }
+            if (shortContext) {
+                digest.update("short context".getBytes(StandardCharsets.UTF_8));
             }
             return HexFormat.of().formatHex(digest.digest());
         } catch (NoSuchAlgorithmException e) {

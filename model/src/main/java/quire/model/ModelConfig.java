@@ -179,6 +179,9 @@ public record ModelConfig(
             "attn_logit_softcapping",
             "final_logit_softcapping");
 
+    static final String LONG_FACTORS = "rope_factors_long.weight";
+    static final String SHORT_FACTORS = "rope_factors_short.weight";
+
     /** Architectures whose files may have factors of the rotation for short and for long contexts. */
     private static final List<String> LONGROPE = List.of("phi3", "minicpm");
 
@@ -251,6 +254,50 @@ public record ModelConfig(
                 new Architecture.Builder().build(),
                 List.of(),
                 List.of());
+    }
+
+    /**
+     * The model for sequences of at most so many positions. Some files have factors of the rotation for short contexts and
+     * for long ones. Those for short ones are right if no sequence is longer than the model was trained for before its context
+     * was extended; the result then has that shorter context. In all other cases it is this model.
+     *
+     * @param positions of the longest sequence; 0 for the model's context
+     * @param file the file of this model
+     */
+    public ModelConfig upTo(int positions, Gguf file) {
+        boolean hasBoth = file.hasTensor(SHORT_FACTORS) && file.hasTensor(LONG_FACTORS);
+        boolean isShort = positions > 0 && positions < contextLength && positions <= originalContext(file);
+        if (!hasBoth || !isShort || !usesLongFactors(file)) {
+            return this;
+        }
+        return new ModelConfig(
+                architecture,
+                name,
+                vocabularySize,
+                positions,
+                hidden,
+                feedForward,
+                layers,
+                heads,
+                kvHeads,
+                headDim,
+                normEpsilon,
+                ropeDimensions,
+                ropeBase,
+                ropeScale,
+                blocks,
+                ownHeads,
+                ownWidths);
+    }
+
+    /** Whether the context was extended beyond the one that the model was trained for at first. */
+    boolean usesLongFactors(Gguf file) {
+        return originalContext(file) < contextLength;
+    }
+
+    private long originalContext(Gguf file) {
+        String key = architecture + ".rope.scaling.original_context_length";
+        return file.has(key) ? file.int64(key) : Long.MAX_VALUE;
     }
 
     /**
@@ -509,8 +556,8 @@ public record ModelConfig(
         }
         checkVector(gguf, known, "rope_freqs.weight", false, ropeDimensions / 2);
         if (LONGROPE.contains(architecture)) {
-            checkVector(gguf, known, "rope_factors_long.weight", false, ropeDimensions / 2);
-            checkVector(gguf, known, "rope_factors_short.weight", false, ropeDimensions / 2);
+            checkVector(gguf, known, LONG_FACTORS, false, ropeDimensions / 2);
+            checkVector(gguf, known, SHORT_FACTORS, false, ropeDimensions / 2);
         }
         for (int layer = 0; layer < layers; layer++) {
             String block = "blk." + layer + ".";
@@ -1630,7 +1677,7 @@ public record ModelConfig(
             if (!rope.replacesScaling()) {
                 return;
             }
-            for (String name : List.of("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")) {
+            for (String name : List.of("rope_freqs.weight", LONG_FACTORS, SHORT_FACTORS)) {
                 if (gguf.hasTensor(name)) {
                     throw gguf.fault("tensor " + name + ": scales the rotation already, for a context of "
                             + sizeUpTo("context_length", MAX_CONTEXT) + " positions; leave other scaling out");
@@ -1653,7 +1700,7 @@ public record ModelConfig(
                 case "linear", "yarn" -> rope.scale() > 0 ? rope.scale() : factor(factorKey);
                 case "longrope" -> {
                     if (LONGROPE.contains(architecture)) {
-                        boolean tensors = gguf.hasTensor("rope_factors_long.weight");
+                        boolean tensors = gguf.hasTensor(LONG_FACTORS);
                         yield tensors || !gguf.has(key(factorKey)) ? 1 : factor(factorKey); // else it is linear
                     }
                     throw gguf.fault("key " + key("rope.scaling.type") + ": is longrope" + ANOTHER_MODEL);

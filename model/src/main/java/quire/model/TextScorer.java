@@ -55,7 +55,7 @@ public final class TextScorer implements AutoCloseable {
         try {
             decoder = Decoder.load(
                     file,
-                    config,
+                    config.upTo(maxTokens, file),
                     kernels,
                     workers,
                     new Decoder.Capacity(

@@ -411,9 +411,7 @@ final class WeightLoader {
     /** The file's own factors of the rotation; null if it has none. Long factors are for a context that was extended. */
     @Nullable
     FloatMatrix rotationFactors() {
-        String original = config.architecture() + ".rope.scaling.original_context_length";
-        boolean extended = file.has(original) && file.int64(original) < config.contextLength();
-        String longOrShort = extended ? "rope_factors_long.weight" : "rope_factors_short.weight";
+        String longOrShort = config.usesLongFactors(file) ? ModelConfig.LONG_FACTORS : ModelConfig.SHORT_FACTORS;
         String name = file.hasTensor(longOrShort) ? longOrShort : "rope_freqs.weight";
         return optionalVector(name, config.ropeDimensions() / 2);
     }
