@@ -13,8 +13,7 @@ final class MissingParts {
         missing("norms inside Mamba layers, and one matrix for several parts", "plamo2");
         missing("the recurrence of RWKV", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7");
         missing("its kind of linear attention", "kimi-linear", "bailingmoe3", "minimax-01");
-        missing(
-                "an index that chooses the positions to attend to", "deepseek32", "deepseek4", "glm-dsa", "dots3note");
+        missing("an index that chooses the positions to attend to", "deepseek32", "deepseek4", "glm-dsa", "dots3note");
         missing("its form of the latent", "mistral4", "minicpm3", "plm", "deepseek2-ocr");
         missing("learned positions", "gpt2", "starcoder");
         missing("scores that fall with the distance (ALiBi)", "bloom", "mpt", "refact", "jais", "baichuan");
@@ -72,13 +71,7 @@ final class MissingParts {
                 "jina-bert-v2",
                 "jina-bert-v3");
         missing("an encoder beside a decoder, and learned differences of positions", "t5", "t5encoder");
-        missing(
-                "the model that it is a part of",
-                "clip",
-                "wavtokenizer-dec",
-                "eagle3",
-                "dflash",
-                "gemma4-assistant");
+        missing("the model that it is a part of", "clip", "wavtokenizer-dec", "eagle3", "dflash", "gemma4-assistant");
     }
 
     private MissingParts() {}

@@ -141,15 +141,7 @@ record PreTokenizer(List<Step> steps, boolean ignoreMerges, boolean addBos, bool
                 "jina-v2-code",
                 "modern-bert",
                 "roberta-bpe");
-        name(
-                of("\\p{N}", GPT_2),
-                "starcoder",
-                "refact",
-                "smollm",
-                "codeshell",
-                "exaone",
-                "minerva-7b",
-                "mellum2");
+        name(of("\\p{N}", GPT_2), "starcoder", "refact", "smollm", "codeshell", "exaone", "minerva-7b", "mellum2");
         name(of("\\p{N}", GPT_2).composing(), "command-r");
         name(
                 of(LLAMA_3).ignoringMerges().addingBos(),

@@ -324,8 +324,8 @@ public final class GgufWriter {
     public List<Path> writeParts(Path folder, String name, int count) {
         List<GgufWriter> parts = parts(count);
         return IntStream.range(0, count)
-                .mapToObj(i -> parts.get(i)
-                        .write(folder.resolve(String.format("%s-%05d-of-%05d.gguf", name, i + 1, count))))
+                .mapToObj(i ->
+                        parts.get(i).write(folder.resolve(String.format("%s-%05d-of-%05d.gguf", name, i + 1, count))))
                 .toList();
     }
 

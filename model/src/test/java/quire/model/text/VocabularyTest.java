@@ -354,9 +354,8 @@ class VocabularyTest {
                 assertThat(e.getMessage()).isNotBlank().doesNotContain("\n");
             }
         }
-        assertThat(works)
-                .as("of 2,000 of each kind")
-                .satisfies(each -> assertThat(IntStream.of(each)).allMatch(count -> count > 200 && count < 1_800));
+        assertThat(works).as("of 2,000 of each kind").satisfies(each -> assertThat(IntStream.of(each))
+                .allMatch(count -> count > 200 && count < 1_800));
     }
 
     private static void setToken(Map<String, Object> metadata, int token, String spelling) {

@@ -73,6 +73,13 @@ class ReplayTest {
         }
     }
 
+    /**
+     * Published templates that Python refuses for some conversations and Quire renders, as llama.cpp does: they append to a list in
+     * an expression, or write a lazy sequence as JSON.
+     */
+    private static final List<String> RENDERED_HERE =
+            List.of("lcp-Kimi-K2-Instruct.jinja", "lcp-Kimi-K2-Thinking.jinja", "lcp-llama-cpp-deepseek-r1.jinja");
+
     /** The published templates are not part of this repository. The test is skipped if they are not available. */
     @Test
     void realTemplates_ifAvailable_renderAsPython() throws IOException {
@@ -89,8 +96,12 @@ class ReplayTest {
             byte[] bytes = Files.readAllBytes(file);
             assertThat(sha256(bytes)).as("digest of %s", file).isEqualTo(map(row).get("sha256"));
             String source = new String(bytes, StandardCharsets.UTF_8);
-            for (String difference : differences(source, list(map(row).get("outputs")), ReplayTest::digest)) {
-                wrong.add(file.getFileName() + ", " + difference);
+            String name = String.valueOf(file.getFileName());
+            List<String> differences = differences(source, list(map(row).get("outputs")), ReplayTest::digest);
+            if (RENDERED_HERE.contains(name)) {
+                assertThat(differences).as(name).isNotEmpty().allMatch(each -> each.contains("\n  python: null\n"));
+            } else {
+                differences.forEach(difference -> wrong.add(name + ", " + difference));
             }
             replayed++;
         }
