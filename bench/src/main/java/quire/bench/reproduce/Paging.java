@@ -50,7 +50,7 @@ final class Paging {
                                 + " context; pages of 16 tokens as in the paper. How much beams share depends on the model: the paper"
                                 + " has OPT-13B.")
                 .table(
-                        "Pages saved by sharing, of those in all page tables, mean over the time of the requests",
+                        "Pages saved by sharing, of those in all page tables, mean over the steps of the requests",
                         SharedPages.measure(setup));
     }
 

@@ -1,5 +1,6 @@
 package quire.bench.reproduce;
 
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -32,14 +33,19 @@ final class SharedPages {
     /** Shorter answers for a trial run. */
     private static final int QUICK = 8;
 
+    /** A row repeats its requests, with other prompts, for as long: a small model answers in milliseconds, of which few are seen. */
+    private static final Duration SHORTEST = Duration.ofSeconds(5);
+
     private static final long SEED = 7;
 
     private final Engine engine;
+    private final Duration shortest;
     private final SplittableRandom random = new SplittableRandom(SEED);
     private final int[] text;
 
-    private SharedPages(Engine engine, int context) throws InterruptedException {
+    private SharedPages(Engine engine, int context, Duration shortest) throws InterruptedException {
         this.engine = engine;
+        this.shortest = shortest;
         text = write(context - 2);
     }
 
@@ -53,7 +59,7 @@ final class SharedPages {
                 .build();
         List<Map<String, Object>> rows = new ArrayList<>();
         try (Engine engine = Engine.open(setup.model(), config, EngineListener.NONE)) {
-            SharedPages pages = new SharedPages(engine, context);
+            SharedPages pages = new SharedPages(engine, context, setup.quick() ? Duration.ZERO : SHORTEST);
             int count = setup.quick() ? QUICK_REQUESTS : REQUESTS;
             int shrink = setup.quick() ? QUICK : 1;
             List<Length> alpaca = fitting(Length.likeAlpaca(count, SEED), context, shrink);
@@ -86,14 +92,17 @@ final class SharedPages {
             System.err.println("  " + workload + (beams ? ", beams " : ", samples ") + width);
             long held = 0;
             long shared = 0;
-            for (Length length : lengths) {
-                long[] pages = pages(length, width, beams);
-                while (pages[0] == 0) { // the answers of a small model may end before the engine is looked at
-                    pages = pages(length, width, beams);
+            long begin = System.nanoTime();
+            do { // whole rounds, so that each request counts by its steps
+                for (Length length : lengths) {
+                    Seen seen = answer(length, width, beams);
+                    while (seen.held == 0) { // the answers of a small model may end before the engine is looked at
+                        seen = answer(length, width, beams);
+                    }
+                    held += seen.held;
+                    shared += seen.shared;
                 }
-                held += pages[0];
-                shared += pages[1];
-            }
+            } while (System.nanoTime() - begin < shortest.toNanos());
             Map<String, Object> row = new LinkedHashMap<>();
             row.put("lengths", workload);
             row.put("answers", beams ? "beam search" : "samples");
@@ -106,8 +115,15 @@ final class SharedPages {
         }
     }
 
-    /** The pages in all page tables, and those that are there again, summed over views of the engine during one request. */
-    private long[] pages(Length length, int width, boolean beams) throws InterruptedException {
+    /**
+     * What was seen of the engine during one request, summed over its steps: a view stands for the steps since the one before.
+     *
+     * @param held pages in all page tables
+     * @param shared those of them that are there a second time
+     */
+    private record Seen(long held, long shared) {}
+
+    private Seen answer(Length length, int width, boolean beams) throws InterruptedException {
         int from = random.nextInt(text.length - length.prompt() + 1);
         int[] prompt = Arrays.copyOfRange(text, from, from + length.prompt());
         SamplingParams.Builder params =
@@ -126,6 +142,7 @@ final class SharedPages {
             }
             long held = 0;
             long shared = 0;
+            long steps = engine.stats().steps();
             for (EngineView view = engine.view();
                     view.stats().running() + view.stats().waiting() > 0;
                     view = engine.view()) {
@@ -134,10 +151,12 @@ final class SharedPages {
                 long used = IntStream.of(view.pages())
                         .filter(page -> page != EngineView.FREE && page != EngineView.CACHED)
                         .count();
-                held += tables;
-                shared += tables - used;
+                long since = view.stats().steps() - steps;
+                steps += since;
+                held += since * tables;
+                shared += since * (tables - used);
             }
-            return new long[] {held, shared};
+            return new Seen(held, shared);
         } finally {
             streams.forEach(TokenStream::close);
         }
