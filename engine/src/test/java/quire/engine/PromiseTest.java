@@ -828,6 +828,145 @@ class PromiseTest {
         }
     }
 
+    /**
+     * All of it at once, drawn at random: turns of chats from a cold and from a warm cache, with and without a salt; several
+     * answers to a prompt; beams; drafts and predictions; priorities, tenants and cancelled requests; so few pages that sequences are
+     * preempted; and a KV file, of which the second engine finds the pages. The second model has window pages.
+     */
+    @ParameterizedTest
+    @ValueSource(strings = {"quire-tiny", "gpt-oss"})
+    void output_allWaysAtRandom_isBitIdentical(String architecture) throws Exception {
+        boolean builtIn = architecture.equals("quire-tiny");
+        Path file = builtIn ? TINY : FamilyModels.write(folder, architecture, ElementType.Q4_0, 5);
+        EngineConfig.Builder roomy = Chats.config(6, KvType.F16);
+        List<Job> jobs = jobs(Chats.of(file, KvType.F16).requests);
+        List<List<Answer>> alone = new ArrayList<>();
+        EngineConfig cold =
+                roomy.prefixCache(false).speculation(Speculation.off()).build();
+        try (Engine engine = Engine.open(file, cold, EngineListener.NONE)) {
+            for (Job job : jobs) {
+                List<Answer> answers = new ArrayList<>();
+                if (job.search == null) { // one after another
+                    for (Request request : job.requests) {
+                        answers.add(read(engine.submit(request)));
+                    }
+                } else {
+                    answers.addAll(job.read(job.submit(engine, Scheduling.DEFAULT)));
+                }
+                alone.add(answers);
+            }
+        }
+        List<Job> predicted = IntStream.range(0, jobs.size())
+                .mapToObj(i -> jobs.get(i).search == null ? jobs.get(i).withPredictions(alone.get(i)) : jobs.get(i))
+                .toList();
+        EngineConfig scarce = roomy.prefixCache(true)
+                .maxBatchedTokens(32)
+                .speculation(new Speculation(4, true, builtIn ? TINY_DRAFT : null, null))
+                .kvDisk(folder.resolve("all.kv"))
+                .kvDiskBytes(16 << 20)
+                .build();
+        scarce = scarce.toBuilder()
+                .kvCacheBytes(30 * pageBytes(file, scarce))
+                .build();
+        long preemptions = 0;
+        long hitTokens = 0;
+        long readBytes = 0;
+        long acceptedTokens = 0;
+        Random random = new Random(6);
+        for (int run = 0; run < 2; run++) {
+            try (Engine engine = Engine.open(file, scarce, EngineListener.NONE)) {
+                assertThat(engine.stats().totalWindowPages() > 0)
+                        .as("window pages of " + architecture)
+                        .isNotEqualTo(builtIn);
+                for (int round = 0; round < (NIGHTLY ? 20 : 3); round++) {
+                    List<Integer> chosen = new ArrayList<>();
+                    List<List<TokenStream>> streams = new ArrayList<>();
+                    List<TokenStream> cancelled = new ArrayList<>();
+                    for (int i = 0; i < 12; i++) {
+                        chosen.add(random.nextInt(jobs.size()));
+                        streams.add(predicted.get(chosen.get(i)).submit(engine, scheduling(random)));
+                        if (i % 3 == 0) {
+                            Job other = jobs.get(random.nextInt(jobs.size()));
+                            cancelled.addAll(other.submit(engine, scheduling(random)));
+                        }
+                    }
+                    for (TokenStream stream : cancelled) {
+                        if (random.nextBoolean()) {
+                            stream.next();
+                        }
+                        stream.close();
+                    }
+                    for (int i = 0; i < chosen.size(); i++) {
+                        assertThat(jobs.get(chosen.get(i)).read(streams.get(i)))
+                                .as("job %d, round %d, %s", chosen.get(i), round, scarce)
+                                .isEqualTo(alone.get(chosen.get(i)));
+                    }
+                }
+                assertAllPagesAreGivenBack(engine);
+                EngineStats stats = engine.stats();
+                preemptions += stats.preemptions();
+                hitTokens += stats.prefixCache().hitTokens();
+                readBytes += stats.diskTier().readBytes();
+                acceptedTokens += stats.speculation().counts().acceptedTokens();
+            }
+        }
+        assertThat(preemptions).as("preemptions").isPositive();
+        assertThat(hitTokens).as("tokens from the cache").isPositive();
+        assertThat(readBytes).as("bytes from the KV file").isPositive();
+        assertThat(acceptedTokens).as("accepted draft tokens").isPositive();
+    }
+
+    private static Scheduling scheduling(Random random) {
+        int tenant = random.nextInt(3);
+        return Scheduling.DEFAULT
+                .withTenant("tenant " + tenant, 1 + tenant)
+                .withPriority(random.nextInt(5) == 0 ? Scheduling.BACKGROUND : random.nextInt(3) - 1);
+    }
+
+    /** One answer, several answers to one prompt, or a beam search. */
+    private record Job(List<Request> requests, @Nullable BeamSearch search) {
+        /** The same, with drafts that are right for the most part. */
+        Job withPredictions(List<Answer> answers) {
+            return new Job(PromiseTest.withPredictions(requests, answers), search);
+        }
+
+        List<TokenStream> submit(Engine engine, Scheduling scheduling) {
+            List<Request> all =
+                    requests.stream().map(each -> each.withScheduling(scheduling)).toList();
+            return search == null
+                    ? all.stream().map(engine::submit).toList()
+                    : engine.submit(all.getFirst(), search);
+        }
+
+        List<Answer> read(List<TokenStream> streams) throws InterruptedException {
+            List<Answer> answers = new ArrayList<>();
+            for (TokenStream stream : streams) {
+                answers.add(PromiseTest.read(stream));
+            }
+            return answers;
+        }
+    }
+
+    /** A job of each kind by turns. */
+    private static List<Job> jobs(List<Request> requests) {
+        List<Job> jobs = new ArrayList<>();
+        for (int i = 0; i < requests.size(); i++) {
+            Request request = requests.get(i);
+            List<Request> seeds = new ArrayList<>();
+            for (int seed = 0; seed < (i % 3 == 1 ? 3 : 1); seed++) {
+                SamplingParams.Builder params = i % 3 == 2
+                        ? SamplingParams.builder()
+                                .temperature(0)
+                                .maxTokens(request.params().maxTokens())
+                                .logprobs(1)
+                        : request.params().toBuilder().seed(i + 100 * seed);
+                seeds.add(new Request(request.prompt(), params.build(), request.cacheSalt()));
+            }
+            jobs.add(new Job(seeds, i % 3 == 2 ? BeamSearch.ofWidth(2 + i % 4) : null));
+        }
+        return jobs;
+    }
+
     @Test
     void output_builtInModelFromTheKvFile_isBitIdentical() throws Exception {
         assertPromiseFromKvFile(TINY, TINY_DRAFT);

@@ -24,8 +24,9 @@ import quire.model.WindowLayers;
  *
  * <p>A window page that no row has stays <i>cached</i> while its partner is in the prefix index: a sequence can begin with the
  * cached pages of a text if the window pages that its next token sees are there too. Its memory is given to others before a
- * cached one's that was used later. A page of {@link KvPages} without a window page stays in the index, because pages behind it
- * can be used without it. Who computes it again makes the new window page its partner.
+ * cached one's that was used later. Of pages that a row gives back together, those further behind give their memory first, so
+ * that the beginning of a text is found for longest. A page of {@link KvPages} without a window page stays in the index, because
+ * pages behind it can be used without it. Who computes it again makes the new window page its partner.
  *
  * <p><b>Promises.</b> Rows reserve pages as they do in {@link KvPages}: as many as their positions have, and at most as many as
  * a window. A pool has room for all that is promised and for the positions of one step beside it, so a window page can
@@ -220,10 +221,10 @@ final class WindowPages {
     void slide(int row, int computed) {
         int first = Math.max(rowToFirst[row], layers.firstSeen(computed) / pageTokens);
         int end = Math.max(first, (computed + pageTokens - 1) / pageTokens);
-        for (int i = rowToFirst[row]; i < Math.min(first, rowToEnd[row]); i++) {
+        for (int i = rowToEnd[row] - 1; i >= end; i--) {
             drop(rowToTable[row][i]);
         }
-        for (int i = rowToEnd[row] - 1; i >= end; i--) {
+        for (int i = Math.min(first, rowToEnd[row]) - 1; i >= rowToFirst[row]; i--) {
             drop(rowToTable[row][i]);
         }
         rowToFirst[row] = first;

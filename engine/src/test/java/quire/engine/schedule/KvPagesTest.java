@@ -49,6 +49,23 @@ class KvPagesTest {
         pages.checkIntegrity();
     }
 
+    /** What was freed last may still be in the CPU's cache, so it is reused first, in the order of its text. */
+    @Test
+    void reserve_freedPages_areReusedLastFreedFirstAndHeadsBeforeTails() {
+        KvPages pages = new KvPages(6, 4, 3, 24, null);
+        pages.reserve(0, 8);
+        pages.reserve(1, 12);
+        int[] first = Arrays.copyOf(pages.table(0), 2);
+        int[] second = Arrays.copyOf(pages.table(1), 3);
+        pages.release(0);
+        pages.release(1);
+
+        pages.reserve(2, 24);
+
+        assertThat(pages.table(2)).startsWith(second[0], second[1], second[2], first[0], first[1], 5);
+        pages.checkIntegrity();
+    }
+
     @Test
     void fork_partlyFilledPage_sharesTheFullPages() {
         KvPages pages = new KvPages(8, 4, 2, 32, null);

@@ -299,6 +299,31 @@ class PrefixCacheTest {
         assertThat(loop.tracker().stats().usedPages()).isEqualTo(14 + 8);
     }
 
+    /** Draft tokens reach beyond the end of a page in many steps, and nearly all of them are rejected. */
+    @Test
+    void draft_rejectedTokensThatFillAPage_enterNoIndex() {
+        FakeModel draft = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, CONTEXT, PAGE, 100, BUDGET, 8).differing(1);
+        EngineLoop loop = loop(100, config -> config, draft);
+        Request request = request(text(1, 50), 100);
+        TokenStream stream = loop.submit(request);
+        int written = 0;
+        while (loop.doWork() > 0) {
+            for (Sequence sequence : loop.scheduler().running()) {
+                assertThat(loop.pages().indexed(sequence.row)).isEqualTo(sequence.computed / PAGE);
+                written += loop.pages().held(sequence.row) > sequence.length() / PAGE + 1 ? 1 : 0;
+            }
+        }
+        int[] text = finish(loop, request, stream);
+
+        assertThat(loop.tracker().stats().speculation().counts().draftTokens()).isGreaterThan(100);
+        assertThat(loop.tracker().stats().speculation().counts().acceptedTokens())
+                .as("right by chance")
+                .isLessThan(10);
+        assertThat(written).as("steps after which a page held rejected tokens alone").isPositive();
+        assertThat(loop.tracker().stats().prefixCache().cachedPages()).isEqualTo(149 / PAGE);
+        assertThat(rowsOf(loop, request(join(text, text(2, 20)), 1))).isEqualTo(170 - 149 / PAGE * PAGE);
+    }
+
     @Test
     void draft_nextTurnOfAChat_findsTheDraftModelsPages() {
         FakeModel draft = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, CONTEXT, PAGE, 100, BUDGET, 8).differing(4);

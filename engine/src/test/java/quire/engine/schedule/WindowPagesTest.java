@@ -128,6 +128,94 @@ class WindowPagesTest {
         assertThat(cached("aaaabbbbg")).isEqualTo(8);
     }
 
+    /** At the end of a chunk the next token sees itself alone, so it needs no window page of the text before. */
+    @Test
+    void match_textThatEndsWithItsChunk_isFoundWithoutAnyWindowPage() {
+        pages = pages(8, true, 3); // 9 window pages
+        start(0, "aaaabbbb");
+        pages.release(0);
+        start(1, "vvvvwwwwxxxxyyyyzzzz1111222233334444"); // takes all
+
+        assertThat(pages.indexedWithoutPartner()).isEqualTo(2);
+        assertThat(cached("aaaabbbbx")).isEqualTo(8);
+        assertThat(cached("aaaabx")).isZero(); // position 4 sees 0 to 4
+    }
+
+    /** The page behind gives its memory before the page that it follows, so that the beginning is still found. */
+    @Test
+    void release_rowOfSeveralWindowPages_givesTheTailToOthersFirst() {
+        pages = pages(8, false, 3); // 9 window pages
+        start(0, "aaaabbbb");
+        pages.release(0);
+        start(1, "vvvvwwwwxxxxyyyyzzzz111122223333"); // takes the 7 free ones, and one more
+
+        assertThat(pages.indexedWithoutPartner()).isEqualTo(1);
+        assertThat(cached("aaaabbbbx")).isEqualTo(4);
+    }
+
+    @Test
+    void slide_severalPagesInOneStep_givesTheTailToOthersFirst() {
+        pages = pages(8, false, 6); // 12 window pages
+        start(0, "aaaabbbbccccdddd"); // the second step gives back two
+        assertThat(windowOf(0)).containsExactly(2, 3);
+        start(1, "vvvvwwwwxxxxyyyyzzzz1111222233334444"); // takes the 8 free ones, and one more
+
+        assertThat(pages.indexedWithoutPartner()).isEqualTo(1);
+        assertThat(cached("aaaax")).isEqualTo(4);
+        assertThat(cached("aaaabbbbx")).isEqualTo(4);
+    }
+
+    /** While the cache was off, pages fell behind the window. When they enter the index later, their window pages are gone. */
+    @Test
+    void add_pagesBehindTheWindow_leavesTheWindowPagesOfOthersAlone() {
+        pages = pages(8, false, 6);
+        int[] text = "aaaabbbbccccdddd".chars().toArray();
+        pages.setCaching(false);
+        assertThat(pages.begin(0, prefix, text.length)).isTrue();
+        for (int end = STEP; end <= text.length; end += STEP) {
+            pages.prepare(0, end);
+            pages.slide(0, end);
+        }
+        pages.setCaching(true);
+        start(1, "aaaabbbbccccdddd");
+
+        for (int i = 0; i < 4; i++) {
+            assertThat(pages.add(0, text, CacheSalt.NONE)).isTrue();
+            pages.checkIntegrity();
+        }
+
+        pages.checkWindow(0, 16);
+        assertThat(windowOf(0)).containsExactly(2, 3);
+        assertThat(Arrays.copyOfRange(pages.windowTable(0), 2, 4))
+                .isEqualTo(Arrays.copyOfRange(pages.windowTable(1), 2, 4));
+        assertThat(pages.windowsUsed()).isEqualTo(2);
+    }
+
+    @Test
+    void begin_tooFewWindowPages_changesNothing() {
+        pages = pages(8, false, 4);
+        start(0, "aaaabbbbccccddddeeee"); // 3 are promised
+        int available = pages.available();
+        int used = pages.windowsUsed();
+        int[] other = "aaaabbbbccccddddeeeex".chars().toArray();
+        prefix.clear();
+        assertThat(pages.match(prefix, other, other.length)).isEqualTo(20);
+
+        assertThat(pages.begin(1, prefix, other.length)).isFalse();
+        assertThat(pages.fork(0, 2, 20)).isFalse();
+
+        for (int row = 1; row <= 2; row++) {
+            assertThat(pages.held(row)).isZero();
+            assertThat(pages.windowsOf(row)).isZero();
+        }
+        assertThat(pages.available()).isEqualTo(available);
+        assertThat(pages.windowsUsed()).isEqualTo(used);
+        assertThat(pages.windowsLeft()).isEqualTo(1);
+        pages.checkIntegrity();
+        pages.release(0);
+        assertThat(start(1, "aaaabbbbccccddddeeeex")).isEqualTo(20);
+    }
+
     @Test
     void reserve_windowPagesPromisedToOthers_isRefusedAndChangesNothing() {
         pages = pages(8, false, 4);
