@@ -169,15 +169,16 @@ class WindowPagesTest {
     @Test
     void add_pagesBehindTheWindow_leavesTheWindowPagesOfOthersAlone() {
         pages = pages(8, false, 6);
+        start(1, "aaaabbbbccccdddd");
         int[] text = "aaaabbbbccccdddd".chars().toArray();
         pages.setCaching(false);
+        prefix.clear();
         assertThat(pages.begin(0, prefix, text.length)).isTrue();
         for (int end = STEP; end <= text.length; end += STEP) {
             pages.prepare(0, end);
             pages.slide(0, end);
         }
         pages.setCaching(true);
-        start(1, "aaaabbbbccccdddd");
 
         for (int i = 0; i < 4; i++) {
             assertThat(pages.add(0, text, CacheSalt.NONE)).isTrue();
