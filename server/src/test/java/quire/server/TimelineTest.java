@@ -72,6 +72,22 @@ class TimelineTest {
         }
     }
 
+    /** The header of a whole answer has the same times in short. A stream's head is sent before them. */
+    @Test
+    void wholeAnswer_hasItsTimesInAHeader() throws Exception {
+        try (TestServer server = server().start()) {
+            HttpResponse<String> cold = server.post("/v1/completions", body(""));
+            HttpResponse<String> warm = server.post("/v1/completions", body(",\"n\":2"));
+            HttpResponse<String> stream = server.post("/v1/completions", body(",\"stream\":true"));
+
+            assertThat(cold.headers().firstValue("Server-Timing"))
+                    .contains("queue;dur=0.0, prompt;dur=2.0, answer;dur=3.0, cached;desc=\"0 tokens\"");
+            assertThat(warm.headers().firstValue("Server-Timing").orElseThrow())
+                    .matches("queue;dur=0\\.0, prompt;dur=1\\.0, answer;dur=\\d\\.0, cached;desc=\"80[05] tokens\"");
+            assertThat(stream.headers().firstValue("Server-Timing")).isEmpty();
+        }
+    }
+
     @Test
     void unknownRequest_isNotFound() throws Exception {
         try (TestServer server = server().start()) {

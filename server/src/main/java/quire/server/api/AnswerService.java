@@ -5,6 +5,7 @@ import java.lang.System.Logger.Level;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Map;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
@@ -340,7 +341,8 @@ public final class AnswerService {
                 wholes.add(format.choice(wholes.size()).whole(text.text, text.outputs, text.stream));
             }
         }
-        answers.exchange.send(Response.json(200, Json.bytes(format.join(wholes, answers.streams))));
+        answers.exchange.send(Response.json(200, Json.bytes(format.join(wholes, answers.streams)))
+                .withHeaders(Map.of("Server-Timing", Timelines.inShort(answers.streams))));
         return null;
     }
 

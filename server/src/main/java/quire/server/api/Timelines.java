@@ -1,9 +1,11 @@
 package quire.server.api;
 
+import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.StringJoiner;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 import quire.engine.SpeculationCounts;
@@ -39,6 +41,47 @@ public final class Timelines {
         while (answers > MAX_ANSWERS && idToAnswers.size() > 1) {
             answers -= idToAnswers.pollFirstEntry().getValue().size();
         }
+    }
+
+    /**
+     * What happened to a request that has ended, in short: the value of the header {@code Server-Timing} (W3C Server Timing), which
+     * browsers show beside their own times. Of several answers, the first to start, the first token of all and the last end
+     * count.
+     */
+    static String inShort(List<TokenStream> streams) {
+        List<Timeline.Event> events = streams.stream()
+                .flatMap(stream -> stream.timeline().events().stream())
+                .sorted(Comparator.comparingLong(Timeline.Event::nanos))
+                .toList();
+        long start = 0;
+        long token = -1;
+        long end = 0;
+        int preemptions = 0;
+        for (Timeline.Event event : events.reversed()) { // so that the first of a kind is what stays
+            switch (event.kind()) {
+                case STARTED -> start = event.nanos();
+                case FIRST_TOKEN -> token = event.nanos();
+                case PREEMPTED -> preemptions++;
+                case ENDED -> end = Math.max(end, event.nanos());
+                case QUEUED, CHUNK -> {}
+            }
+        }
+        StringJoiner parts = new StringJoiner(", ")
+                .add("queue;dur=" + millis(start))
+                .add("prompt;dur=" + millis((token < 0 ? end : token) - start));
+        if (token >= 0) {
+            parts.add("answer;dur=" + millis(end - token));
+        }
+        int cached = streams.stream().mapToInt(TokenStream::cachedTokens).sum();
+        parts.add("cached;desc=\"" + cached + " tokens\"");
+        if (preemptions > 0) {
+            parts.add("preempted;desc=\"" + preemptions + " times\"");
+        }
+        return parts.toString();
+    }
+
+    private static double millis(long nanos) {
+        return TimeUnit.NANOSECONDS.toMicros(nanos) / 1e3;
     }
 
     private static String key(Exchange exchange, String id) {
@@ -108,7 +151,7 @@ public final class Timelines {
 
     private static void write(Timeline.Event event, ObjectNode out) {
         out.put("event", event.kind().name().toLowerCase(Locale.ROOT))
-                .put("ms", TimeUnit.NANOSECONDS.toMicros(event.nanos()) / 1e3)
+                .put("ms", millis(event.nanos()))
                 .put(TOKENS.getOrDefault(event.kind(), "tokens"), event.tokens())
                 .put("pages", event.pages());
     }

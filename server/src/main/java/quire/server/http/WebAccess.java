@@ -32,8 +32,8 @@ public final class WebAccess {
     /** Allows every name or every origin. */
     static final String ANY = "*";
 
-    /** Headers of answers that clients read: the request's id for error reports, and when to try again. */
-    private static final String EXPOSED = "X-Request-Id, Retry-After, Allow, WWW-Authenticate";
+    /** Headers of answers that clients read: the request's id for error reports, its times, and when to try again. */
+    private static final String EXPOSED = "X-Request-Id, Server-Timing, Retry-After, Allow, WWW-Authenticate";
 
     /** Seconds for which a browser may keep the answer to a preflight; browsers take at most two hours. */
     private static final String MAX_AGE = "7200";
