@@ -865,9 +865,7 @@ class PromiseTest {
                 .kvDisk(folder.resolve("all.kv"))
                 .kvDiskBytes(16 << 20)
                 .build();
-        scarce = scarce.toBuilder()
-                .kvCacheBytes(30 * pageBytes(file, scarce))
-                .build();
+        scarce = scarce.toBuilder().kvCacheBytes(30 * pageBytes(file, scarce)).build();
         long preemptions = 0;
         long hitTokens = 0;
         long readBytes = 0;
@@ -931,11 +929,10 @@ class PromiseTest {
         }
 
         List<TokenStream> submit(Engine engine, Scheduling scheduling) {
-            List<Request> all =
-                    requests.stream().map(each -> each.withScheduling(scheduling)).toList();
-            return search == null
-                    ? all.stream().map(engine::submit).toList()
-                    : engine.submit(all.getFirst(), search);
+            List<Request> all = requests.stream()
+                    .map(each -> each.withScheduling(scheduling))
+                    .toList();
+            return search == null ? all.stream().map(engine::submit).toList() : engine.submit(all.getFirst(), search);
         }
 
         List<Answer> read(List<TokenStream> streams) throws InterruptedException {

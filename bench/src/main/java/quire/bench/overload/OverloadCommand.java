@@ -42,7 +42,7 @@ public final class OverloadCommand implements Callable<Integer> {
             names = "--levels",
             paramLabel = "X",
             split = ",",
-            defaultValue = "1,2,4,10",
+            defaultValue = "0.5,1,2,4,10",
             description = "Offered load in multiples of the capacity (default ${DEFAULT-VALUE}).")
     private List<Double> levels;
 

@@ -130,6 +130,14 @@ class OverloadTest {
         assertThat(json.get("bounds").size()).isEqualTo(2);
     }
 
+    /** The curve begins below the capacity, so that one sees where answers begin to wait. */
+    @Test
+    void overload_withoutLevels_goesFromHalfToTenTimesTheCapacity() {
+        CommandRun help = run("bench", "overload", "--help");
+        assertThat(help.out().replaceAll("\\s+", " "))
+                .contains("Offered load in multiples of the capacity (default 0.5,1,2,4,10).");
+    }
+
     /** The bounds are wide: this test does not measure. */
     @Test
     void overload_ownServer_answersOrRefusesEveryRequest() {

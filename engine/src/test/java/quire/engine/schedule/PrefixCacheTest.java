@@ -319,7 +319,9 @@ class PrefixCacheTest {
         assertThat(loop.tracker().stats().speculation().counts().acceptedTokens())
                 .as("right by chance")
                 .isLessThan(10);
-        assertThat(written).as("steps after which a page held rejected tokens alone").isPositive();
+        assertThat(written)
+                .as("steps after which a page held rejected tokens alone")
+                .isPositive();
         assertThat(loop.tracker().stats().prefixCache().cachedPages()).isEqualTo(149 / PAGE);
         assertThat(rowsOf(loop, request(join(text, text(2, 20)), 1))).isEqualTo(170 - 149 / PAGE * PAGE);
     }
