@@ -239,7 +239,9 @@ public final class Engine implements AutoCloseable {
             Path kvDisk = config.kvDisk();
             if (kvDisk != null) {
                 PageFile.Contents contents = new PageFile.Contents(
-                        identity(file, config, kernels, !computed.equals(shape)), decoder.pageTokens(), decoder.pageBytes());
+                        identity(file, config, kernels, !computed.equals(shape)),
+                        decoder.pageTokens(),
+                        decoder.pageBytes());
                 PageFile pages = PageFile.open(kvDisk, config.kvDiskBytes(), contents);
                 owned.push(pages);
                 ExecutorService io = ioThread(decoder.pageBytes());

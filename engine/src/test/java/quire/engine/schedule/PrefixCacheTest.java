@@ -245,6 +245,21 @@ class PrefixCacheTest {
         }
     }
 
+    /** With one salt the second waits for the page of the first. With two it would wait in vain, and learn what the other asks. */
+    @Test
+    void submit_samePromptWithAnotherSalt_doesNotWaitForIt() {
+        for (boolean others : new boolean[] {false, true}) {
+            rows = 0;
+            EngineLoop loop = loop(200);
+            SamplingParams params = request(text(1, 1), 30).params();
+            for (int i = 0; i < 2; i++) {
+                loop.submit(new Request(text(1, 20), params, "salt " + (others ? i : 0)));
+            }
+            loop.doWork();
+            assertThat(rows).isEqualTo(others ? 40 : 20);
+        }
+    }
+
     @Test
     void close_theOneThatComputesSharedPages_anotherContinues() {
         EngineLoop loop = loop(200);
