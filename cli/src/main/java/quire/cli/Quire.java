@@ -96,7 +96,10 @@ public final class Quire implements Callable<Integer> {
         System.exit(run(args));
     }
 
-    /** What a command needs after its options were read. A second processor does it meanwhile. */
+    /**
+     * What a command needs after its options were read. A second processor does it meanwhile. Nothing here may log, because the
+     * first line configures the log, and the command has not said yet what it logs.
+     */
     private static void prepare() {
         KernelSets.prepare();
     }

@@ -40,15 +40,15 @@ class ContainerTest {
     @TempDir
     private Path folder;
 
-    private Path group;
-    private boolean first; // version of the cgroup: 1, else 2
+    /** Whether the cgroups have version 1, else 2. */
+    private final boolean first = Files.isDirectory(CGROUPS.resolve("memory"));
+
+    private final Path group = CGROUPS.resolve(
+            (first ? "memory/" : "") + "quire-test-" + ProcessHandle.current().pid());
 
     @BeforeEach
     void makeGroup() {
         assumeTrue(Files.isDirectory(LIB), "not packaged yet");
-        first = Files.isDirectory(CGROUPS.resolve("memory"));
-        group = CGROUPS.resolve((first ? "memory/" : "") + "quire-test-"
-                + ProcessHandle.current().pid());
         try {
             Files.createDirectory(group);
         } catch (IOException e) {

@@ -28,8 +28,6 @@ public final class KernelSets {
 
     private static final List<String> NAMES = List.of("avx512vnni", "avx2", "vector", "scalar");
 
-    private static final System.Logger LOG = System.getLogger("quire.tensor");
-
     private static final String VECTOR_MODULE = "jdk.incubator.vector";
     /** Fewer than four lanes are not faster than plain loops. */
     private static final int MIN_LANES = 4;
@@ -68,7 +66,8 @@ public final class KernelSets {
             kernels = choose(forced);
             chosen = kernels;
             if (forced == null && kernels.name().equals("scalar")) {
-                LOG.log(Level.WARNING, "the scalar kernels are used, which are the slowest: " + kernels.reason());
+                System.getLogger("quire.tensor") // not before: the first logger configures the log
+                        .log(Level.WARNING, "the scalar kernels are used, which are the slowest: " + kernels.reason());
             }
         }
         return kernels;
