@@ -89,7 +89,7 @@ class CompatibilityPageTest {
 
                 ## Files
 
-                llama.cpp's entries are measured, but for NVFP4, which was read.
+                llama.cpp's entries are measured, but for NVFP4 and the factors for long contexts, which were read.
 
                 """ + files() + """
 
