@@ -47,8 +47,7 @@ final class Pauses {
         List<ClientConnection> over = ends.get(tick);
         ends.set(tick, new ArrayList<>()); // those that resume may pause again
         paused -= over.size();
-        boolean more = paused > 0;
-        if (more) {
+        if (paused > 0) {
             timers.set(TICK, this::next);
         }
         over.forEach(ClientConnection::resume);
