@@ -124,31 +124,36 @@ public final class Engine implements AutoCloseable {
         try (Gguf file = Gguf.open(path);
                 Gguf draftFile = openDraft(wanted)) {
             ModelConfig shape = ModelConfig.from(file, wanted.rope());
-            EngineConfig config = withPrefixCache(wanted, shape);
+            EngineConfig possible = withPrefixCache(wanted, shape);
+            Tokenizer tokenizer = Tokenizers.of(file);
+            Kernels kernels = KernelSets.best();
+            if (draftFile != null) {
+                checkSameTokens(tokenizer, Tokenizers.of(draftFile), possible.speculation());
+            }
+            shape.checkTensors(file);
+            if (draftFile != null) {
+                ModelConfig draftShape = ModelConfig.from(draftFile);
+                draftShape.checkTensors(draftFile);
+                refuseRecurrent(draftShape, possible.speculation());
+            }
+            int threads = threads(possible);
+            MemoryPlan plan =
+                    plan(file, shape, draftFile, possible, kernels, MachineMemory.here(), JavaMemory.here(threads));
+                        boolean hasNoState = shape.savedStateBytes() > 0 && plan.savedStates() == 0;
+            EngineConfig config = hasNoState
+                    ? possible.toBuilder().prefixCache(false).build()
+                    : possible;
             if (wanted.prefixCache() && !config.prefixCache()) {
                 LOG.log(
                         Level.INFO,
                         "prefix cache off: "
                                 + (shape.blocks().encoder()
                                         ? "every position of an encoder sees the whole text"
-                                        : "the recurrent state of " + shape.architecture()
-                                                + " is too large to be kept for every page"));
+                                        : "a saved state takes " + MemoryPlan.size(shape.savedStateBytes())
+                                                + ", more than a quarter of the KV cache: raise kvCacheBytes, or set"
+                                                + " savedStates"));
             }
-            Tokenizer tokenizer = Tokenizers.of(file);
-            Kernels kernels = KernelSets.best();
-            if (draftFile != null) {
-                checkSameTokens(tokenizer, Tokenizers.of(draftFile), config.speculation());
-            }
-            shape.checkTensors(file);
-            if (draftFile != null) {
-                ModelConfig draftShape = ModelConfig.from(draftFile);
-                draftShape.checkTensors(draftFile);
-                refuseRecurrent(draftShape, config.speculation());
-            }
-            int threads = threads(config);
-            MemoryPlan plan =
-                    plan(file, shape, draftFile, config, kernels, MachineMemory.here(), JavaMemory.here(threads));
-            String name = shape.name().isEmpty() ? String.valueOf(path.getFileName()) : shape.name();
+String name = shape.name().isEmpty() ? String.valueOf(path.getFileName()) : shape.name();
             LoadProgress progress = new LoadProgress(
                     name,
                     Decoder.matrixBytes(file) + (draftFile == null ? 0 : Decoder.matrixBytes(draftFile)),
@@ -169,7 +174,8 @@ public final class Engine implements AutoCloseable {
                             config.maxLogitRows(),
                             config.maxSequences(),
                             config.prefixCache(),
-                            plan.windowPageCount()),
+                            plan.windowPageCount(),
+                            plan.savedStates()),
                     progress::add);
             owned.push(decoder);
             Decoder draft = null;
@@ -397,17 +403,18 @@ public final class Engine implements AutoCloseable {
         }
     }
 
-    /** The configuration without a prefix cache, if the model keeps no state behind pages. */
+    /** The configuration without a prefix cache, if the model is an encoder. */
     private static EngineConfig withPrefixCache(EngineConfig config, ModelConfig shape) {
-        if (shape.cachesPages()) {
-            return config;
-        }
-        if (config.kvDisk() != null) {
+        boolean isEncoder = shape.blocks().encoder();
+        if (config.kvDisk() != null && (isEncoder || shape.savedStateBytes() > 0)) {
             throw new IllegalArgumentException(
                     "kvDisk cannot be used with a model of the architecture " + shape.architecture()
-                            + (shape.blocks().encoder()
+                            + (isEncoder
                                     ? ", whose positions see the whole text: leave it out"
-                                    : ", whose recurrent state is too large to be kept for every page: leave it out"));
+                                    : ", whose recurrent states are not written to files: leave it out"));
+        }
+        if (!isEncoder) {
+            return config;
         }
         return config.toBuilder().prefixCache(false).build();
     }

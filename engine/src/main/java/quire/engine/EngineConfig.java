@@ -35,6 +35,9 @@ import quire.tensor.KvLayout.KvType;
  * @param speculation whether and how to use draft tokens
  * @param prefixCache whether requests that begin with the same tokens share KV pages, and pages stay cached after a
  *     request has ended until their memory is needed
+ * @param savedStates states of recurrent layers that are saved, so that requests with the same beginning share them too; each
+ *     takes as much memory as that of a running sequence. 0 for as many as are useful and a quarter of the memory for KV pages
+ *     holds. No effect where no layer is Mamba or a delta net
  * @param kvDisk a file for cached pages, which outlives the engine; null for none. Needs the prefix cache
  * @param kvDiskBytes size of that file at most; at least 1
  * @param trace a new file for what the scheduler gets and decides, prompts and answers in tokens included; null for none.
@@ -55,6 +58,7 @@ public record EngineConfig(
         Duration targetTokenGap,
         Speculation speculation,
         boolean prefixCache,
+        int savedStates,
         @Nullable Path kvDisk,
         long kvDiskBytes,
         @Nullable Path trace) {
@@ -92,6 +96,7 @@ public record EngineConfig(
         require(
                 !targetTokenGap.isNegative() && targetTokenGap.compareTo(MAX_TARGET_TOKEN_GAP) <= 0,
                 "targetTokenGap must be 0 to " + MAX_TARGET_TOKEN_GAP.toSeconds() + " s, not " + targetTokenGap);
+        require(savedStates >= 0, "savedStates must not be negative: " + savedStates);
         require(kvDisk == null || prefixCache, "kvDisk has no effect without the prefix cache: leave one of them out");
         require(
                 kvDisk == null || trace == null,
@@ -121,6 +126,7 @@ public record EngineConfig(
         builder.targetTokenGap = targetTokenGap;
         builder.speculation = speculation;
         builder.prefixCache = prefixCache;
+        builder.savedStates = savedStates;
         builder.kvDisk = kvDisk;
         builder.kvDiskBytes = kvDiskBytes;
         builder.trace = trace;
@@ -174,6 +180,7 @@ public record EngineConfig(
         private Duration targetTokenGap = Duration.ofMillis(200);
         private Speculation speculation = Speculation.auto(null);
         private boolean prefixCache = true;
+        private int savedStates;
         private @Nullable Path kvDisk;
         private long kvDiskBytes = 4L << 30;
         private @Nullable Path trace;
@@ -274,6 +281,12 @@ public record EngineConfig(
             return this;
         }
 
+        /** States of recurrent layers that are saved; 0 for a number that fits the memory. Default: 0. */
+        public Builder savedStates(int value) {
+            savedStates = value;
+            return this;
+        }
+
         /**
          * A file for cached pages, which outlives the engine: prompts that begin with the same tokens are not computed
          * again after a restart. One engine at a time uses it. Default: null, for none.
@@ -319,6 +332,7 @@ public record EngineConfig(
                     targetTokenGap,
                     speculation,
                     prefixCache,
+                    savedStates,
                     kvDisk,
                     kvDiskBytes,
                     trace);

@@ -23,7 +23,7 @@ import quire.tensor.KvLayout.KvType;
  *   80 % of the memory, or what is available now less a reserve     usable: the smaller of both
  *   − what the JVM may use: heap, compiled code, stacks …
  *   − weights − activations, also of a draft model
- *   − maxSequences × the state of recurrent layers                  for KV pages
+ *   − maxSequences × the state of recurrent layers                  for KV pages and saved states
  *   ÷ page bytes, at most maxSequences × pages of maxContext        number of pages
  *
  *   KV bytes per token = 2 × layers × KV heads × head dim × bytes of a number
@@ -47,6 +47,12 @@ public final class MemoryPlan {
 
     /** The share of the heap that the tables of pages may fill. */
     private static final double PAGES_SHARE = 0.25;
+
+    /** Saved states that are useful for each running sequence: of its prompt, of its answer, and of others like it. */
+    private static final int SAVED_STATES = 4;
+
+    /** Saved states take at most one part in so many of the memory for KV pages. */
+    private static final int SAVED_SHARE = 4;
 
     // Bytes in the heap; the classes named hold the arrays.
     /** Of a token of the vocabulary: its spelling and its entries in the tokenizer's tables. */
@@ -80,6 +86,7 @@ public final class MemoryPlan {
     private final MachineMemory machine;
     private final JavaMemory java;
     private final int maxContext;
+    private final int savedStates;
     private final long wantedPages;
     /** Pages that the memory has room for, and no more than wanted; the tables of all may not fit into the heap. */
     private final long fittingPages;
@@ -96,8 +103,10 @@ public final class MemoryPlan {
      * @param contextLength positions trained for
      * @param stateBytes bytes that recurrent layers keep of each running sequence; 0 if there are none
      * @param pageStateBytes bytes that they keep beside each page if pages are cached
+     * @param savedStateBytes bytes of a state that is saved if pages are cached; 0 if none needs to be
      */
-    public record Shape(List<Layers> layers, int contextLength, long stateBytes, long pageStateBytes) {
+    public record Shape(
+            List<Layers> layers, int contextLength, long stateBytes, long pageStateBytes, long savedStateBytes) {
         /**
          * Layers whose windows and heads have the same sizes.
          *
@@ -133,7 +142,12 @@ public final class MemoryPlan {
 
         /** A model without recurrent layers. */
         public Shape(int layers, int kvHeads, int headDim, int contextLength) {
-            this(List.of(new Layers(layers, kvHeads, headDim)), contextLength, 0, 0);
+            this(List.of(new Layers(layers, kvHeads, headDim)), contextLength);
+        }
+
+        /** The same for layers of several sizes. */
+        public Shape(List<Layers> layers, int contextLength) {
+            this(layers, contextLength, 0, 0, 0);
         }
 
         /**
@@ -163,7 +177,12 @@ public final class MemoryPlan {
             }
             List<Layers> layers = new ArrayList<>();
             counts.forEach((one, count) -> layers.add(new Layers(count, one.kvHeads, one.headDim, one.window)));
-            return new Shape(layers, model.contextLength(), model.stateBytes(), model.pageStateBytes());
+            return new Shape(
+                    layers,
+                    model.contextLength(),
+                    model.stateBytes(),
+                    model.pageStateBytes(),
+                    model.savedStateBytes());
         }
 
         /** The window of the layers that have one; 0 if none has. */
@@ -243,7 +262,14 @@ public final class MemoryPlan {
         }
         int context = config.maxContext() == 0 ? shape.contextLength() : config.maxContext();
         wantedPages = pagesFor(context) * config.maxSequences();
-        long kvBytes = config.kvCacheBytes() > 0 ? config.kvCacheBytes() : Math.max(0, roomForPages());
+        long forCache = config.kvCacheBytes() > 0 ? config.kvCacheBytes() : Math.max(0, roomForPages());
+        savedStates = savedStatesFor(forCache);
+        if (config.savedStates() > 0 && savedBytes() > Math.max(0, roomForPages())) {
+            throw new IllegalArgumentException("savedStates is " + savedStates + ", which take " + size(savedBytes())
+                    + ", but only " + size(Math.max(0, roomForPages()))
+                    + " of memory are left for them and for KV pages: choose less, or 0");
+        }
+        long kvBytes = config.kvCacheBytes() > 0 ? forCache : forCache - savedBytes();
         long apart = windowPagesFor(kvBytes, context);
         long ofAll = pageBytes() - windowPageBytes();
         long together = pageBytes() == 0 ? wantedPages : Math.min(wantedPages, kvBytes / pageBytes());
@@ -363,7 +389,7 @@ public final class MemoryPlan {
 
     /** What the engine takes beside the Java heap, all KV pages included. */
     public long engineBytes() {
-        return bytesWithoutPages() + poolBytes();
+        return bytesWithoutPages() + savedBytes() + poolBytes();
     }
 
     /** What the engine's tables take of the Java heap when it opens. */
@@ -379,6 +405,31 @@ public final class MemoryPlan {
     /** Bytes that recurrent layers keep of all running sequences. */
     private long stateBytes() {
         return config.maxSequences() * model.shape.stateBytes;
+    }
+
+    /** How many states are saved: with a number of their own, or as many as are useful and fit a part of the memory. */
+    private int savedStatesFor(long forCache) {
+        long bytes = model.shape.savedStateBytes;
+        if (bytes == 0 || !config.prefixCache()) {
+            return 0;
+        }
+        if (config.savedStates() > 0) {
+            return config.savedStates();
+        }
+        return (int) Math.min(SAVED_STATES * (long) config.maxSequences(), forCache / SAVED_SHARE / bytes);
+    }
+
+    /** Bytes of all saved states. */
+    private long savedBytes() {
+        return savedStates * model.shape.savedStateBytes;
+    }
+
+    /**
+     * How many states of recurrent layers are saved for the prefix cache. 0 if none needs to be, or if there is no memory for one;
+     * then pages cannot be shared.
+     */
+    public int savedStates() {
+        return savedStates;
     }
 
     /** Bytes that they keep beside a page. */
@@ -485,12 +536,15 @@ public final class MemoryPlan {
     /** What may go wrong with this plan under load, one sentence each; empty if nothing is known. */
     public List<String> warnings() {
         List<String> warnings = new ArrayList<>();
-        long pages = poolBytes();
+        long pages = poolBytes() + savedBytes();
         if (config.kvCacheBytes() > 0 && pages > roomForPages()) {
-            warnings.add("the KV pages take " + size(pages) + ", as asked for, but "
+            warnings.add("the KV pages" + (savedStates > 0 ? " and saved states" : "") + " take " + size(pages)
+                    + ", as asked for, but "
                     + size(Math.max(0, roomForPages())) + " are left for them of " + size(usableBytes()) + " usable ("
                     + usableReason() + "): under load the system may end this or another process. Set kvCacheBytes to"
-                    + (roomForPages() < 2 * pageBytes() ? " less" : " at most " + roomForPages() + " bytes")
+                    + (roomForPages() - savedBytes() < 2 * pageBytes()
+                            ? " less"
+                            : " at most " + (roomForPages() - savedBytes()) + " bytes")
                     + ", or end other programs");
         }
         long tables = tableBytesAtMost(pageCount);
@@ -658,6 +712,17 @@ public final class MemoryPlan {
                     "recurrent state",
                     stateBytes(),
                     "maxSequences (" + config.maxSequences() + ") × " + model.shape.stateBytes + " bytes"));
+        }
+        if (savedStates > 0) {
+            lines.add(new Line(
+                    "saved states",
+                    savedBytes(),
+                    savedStates + " × " + model.shape.savedStateBytes + " bytes, "
+                            + (config.savedStates() > 0
+                                    ? "set by savedStates"
+                                    : savedStates == SAVED_STATES * config.maxSequences()
+                                            ? SAVED_STATES + " for each of maxSequences (" + config.maxSequences() + ")"
+                                            : "a quarter of the memory for KV pages")));
         }
         long pageBytes = targetPageBytes() - (windowPageCount == 0 ? 0 : windowPageBytes());
         lines.add(new Line(

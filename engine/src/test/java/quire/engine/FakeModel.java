@@ -26,6 +26,9 @@ import quire.tensor.FloatMatrix;
  * A wrong page, a wrong position, or a page that was freed too early or shared by mistake changes the hash and so the
  * answer. Reading a slot that was never written, or written for another position, throws. Rows of logits that were not
  * asked for are NaN. A position's vector is made of the same hash.
+ *
+ * <p>{@linkplain #withStates With states}, it is recurrent: a slot has the hash of the tokens before a position, and a sequence
+ * that begins with the state of another text, or of another position, throws.
  */
 public final class FakeModel implements Model {
     private static final long POISON = -1;
@@ -41,6 +44,7 @@ public final class FakeModel implements Model {
     private final long[] pages;
     private @Nullable WindowLayers windowLayers;
     private long[] windowPages = {};
+    private @Nullable States states;
     private final Arena arena = Arena.ofShared();
     private final FloatMatrix logits;
     private final FloatMatrix vectors;
@@ -102,6 +106,85 @@ public final class FakeModel implements Model {
         return this;
     }
 
+    /**
+     * Makes the model recurrent. Call it before the engine is built.
+     *
+     * @param slots sequences at once
+     * @param saved states that can be saved; at least 1
+     */
+    public FakeModel withStates(int slots, int saved) {
+        states = new States(slots, saved);
+        return this;
+    }
+
+    /** What recurrent layers have: hashes of the tokens before a position. */
+    private static final class States {
+        private final long[] hashes; // of sequences and, behind them, saved ones
+        private final int[] certain; // the position of each; −1 for none
+        private final int[] ends; // behind draft tokens
+        private final long[][] drafts; // by slot: cells of draft tokens, by position modulo the most of them
+        private final int slots;
+
+        States(int slots, int saved) {
+            this.slots = slots;
+            hashes = new long[slots + saved];
+            certain = new int[hashes.length];
+            ends = new int[hashes.length];
+            drafts = new long[slots][Batch.MAX_DRAFT_ROWS];
+            Arrays.fill(certain, -1);
+        }
+
+        /** Finds the state before the first row of a sequence, as far as it is there before the step. */
+        void begin(Batch batch, int s) {
+            int slot = batch.stateSlot(s);
+            int first = batch.firstPosition(s);
+            if (first == 0) {
+                hashes[slot] = 0;
+                certain[slot] = 0;
+            } else if (batch.start(s) == Batch.Start.SAVED) {
+                int from = slots + batch.source(s);
+                require(certain[from] == first, "a saved state of position " + certain[from] + ", not " + first);
+                hashes[slot] = hashes[from];
+                certain[slot] = first;
+            } else {
+                require(batch.start(s) == Batch.Start.CONTINUES, "there are no states beside pages");
+                require(
+                        certain[slot] <= first && first <= ends[slot],
+                        "a state of positions " + certain[slot] + " to " + ends[slot] + ", not " + first);
+            }
+        }
+
+        /** Adds the rows of a sequence, checks its state, and saves those that are wanted. */
+        void advance(Batch batch, int s, long[] cells) {
+            int slot = batch.stateSlot(s);
+            int first = batch.firstPosition(s);
+            int end = first + batch.rowCount(s);
+            int behind = end - batch.draftRows(s);
+            int save = batch.firstSave(s);
+            long hash = hashes[slot];
+            for (int position = certain[slot]; position < behind; position++) {
+                hash = mix(hash ^ (position < first ? drafts[slot][position % drafts[slot].length] : cells[position]));
+                if (save < batch.lastSave(s) && batch.savePosition(save) == position + 1) {
+                    int saved = slots + batch.saveTarget(save++);
+                    hashes[saved] = hash;
+                    certain[saved] = position + 1;
+                }
+            }
+            require(save == batch.lastSave(s), "a state was to be saved before the step or behind it");
+            long right = 0;
+            for (int position = 0; position < behind; position++) {
+                right = mix(right ^ cells[position]);
+            }
+            require(hash == right, "the state of sequence " + s + " is that of another text");
+            hashes[slot] = hash;
+            certain[slot] = behind;
+            ends[slot] = end;
+            for (int position = behind; position < end; position++) {
+                drafts[slot][position % drafts[slot].length] = cells[position];
+            }
+        }
+    }
+
     /** Poisons a page of the layers with a window. */
     public void poisonWindow(int page) {
         Arrays.fill(windowPages, page * pageTokens, (page + 1) * pageTokens, POISON);
@@ -152,6 +235,9 @@ public final class FakeModel implements Model {
         require(batch.logitCount() <= maxLogitRows, "logits rows " + batch.logitCount());
         logits.segment().asSlice(0, logits.rowOffset(maxLogitRows)).fill((byte) 0xFF); // NaN
         vectors.segment().asSlice(0, vectors.rowOffset(maxBatchTokens)).fill((byte) 0xFF);
+        for (int s = 0; s < batch.sequences() && states != null; s++) {
+            states.begin(batch, s);
+        }
         for (int s = 0; s < batch.sequences(); s++) {
             for (int i = 0; i < batch.rowCount(s); i++) {
                 int row = batch.firstRow(s) + i;
@@ -170,6 +256,7 @@ public final class FakeModel implements Model {
             checkWindows(batch, s, end);
             long hash = 0;
             int[] history = new int[end];
+            long[] cells = new long[end];
             for (int position = 0; position < end; position++) {
                 long cell = pages[slot(batch.pageTable(s), position)];
                 require(
@@ -177,6 +264,7 @@ public final class FakeModel implements Model {
                         "position " + position + " of sequence " + s + " reads a slot "
                                 + (cell == POISON ? "that is free" : "of position " + (cell >>> 32)));
                 hash = mix(hash ^ cell);
+                cells[position] = cell;
                 history[position] = (int) cell;
                 if (batch.wantsVectors(s) && position >= batch.firstPosition(s)) {
                     fillVector(batch.firstRow(s) + position - batch.firstPosition(s), hash);
@@ -186,6 +274,9 @@ public final class FakeModel implements Model {
                 } else if (position >= end - batch.logitRows(s)) {
                     fillRandomLogits(logitRow++, hash, contrary.test(position + 1) ? 1 : 0);
                 }
+            }
+            if (states != null) {
+                states.advance(batch, s, cells);
             }
         }
         return logits;
@@ -204,6 +295,16 @@ public final class FakeModel implements Model {
                                 + position);
             }
         }
+    }
+
+    @Override
+    public boolean isRecurrent() {
+        return states != null;
+    }
+
+    @Override
+    public int savedStates() {
+        return states == null ? 0 : states.hashes.length - states.slots;
     }
 
     @Override

@@ -316,7 +316,7 @@ class MemoryPlanTest {
     @Test
     void of_recurrentLayers_areInTheSum() {
         MemoryPlan.Shape shape =
-                new MemoryPlan.Shape(List.of(new MemoryPlan.Shape.Layers(32, 32, 128)), 4096, GIB / 64, 1 << 20);
+                new MemoryPlan.Shape(List.of(new MemoryPlan.Shape.Layers(32, 32, 128)), 4096, GIB / 64, 1 << 20, 0);
         MemoryPlan.Model model = new MemoryPlan.Model(shape, 32_000, 4 * GIB, GIB);
         for (boolean caching : new boolean[] {true, false}) {
             EngineConfig config =
@@ -334,7 +334,7 @@ class MemoryPlanTest {
 
     @Test
     void of_layersWithOtherHeads_addsTheirBytes() {
-        Shape shape = new Shape(List.of(new Shape.Layers(5, 8, 256), new Shape.Layers(1, 2, 512)), 4096, 0, 0);
+        Shape shape = new Shape(List.of(new Shape.Layers(5, 8, 256), new Shape.Layers(1, 2, 512)), 4096);
         MemoryPlan.Model model = new MemoryPlan.Model(shape, 32_000, GIB, GIB);
         MemoryPlan plan = MemoryPlan.of(model, null, config(64, 0, 0), machine(12 * GIB), JAVA);
 
@@ -351,7 +351,7 @@ class MemoryPlanTest {
                 : List.of(
                         new Shape.Layers(all, kvHeads, headDim),
                         new Shape.Layers(layers - all, kvHeads, headDim, window));
-        MemoryPlan.Model model = new MemoryPlan.Model(new Shape(kinds, 131_072, 0, 0), 32_000, GIB, GIB);
+        MemoryPlan.Model model = new MemoryPlan.Model(new Shape(kinds, 131_072), 32_000, GIB, GIB);
         return MemoryPlan.of(model, null, config, machine(12 * GIB), JAVA);
     }
 
@@ -385,7 +385,7 @@ class MemoryPlanTest {
 
     @Test
     void of_modelWithoutAttention_hasPagesWithoutBytes() {
-        MemoryPlan.Model model = new MemoryPlan.Model(new Shape(List.of(), 4096, 1 << 20, 0), 32_000, GIB, GIB);
+        MemoryPlan.Model model = new MemoryPlan.Model(new Shape(List.of(), 4096, 1 << 20, 0, 0), 32_000, GIB, GIB);
         MemoryPlan plan = MemoryPlan.of(model, null, config(64, 0, 0), machine(12 * GIB), JAVA);
 
         assertThat(plan.pageBytes()).isZero();

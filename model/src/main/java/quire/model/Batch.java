@@ -20,12 +20,17 @@ public final class Batch {
     /** The most rows of a sequence that may be draft tokens, see {@link #setState}. */
     public static final int MAX_DRAFT_ROWS = 16;
 
+    /** The most states of a sequence that are saved in a step, see {@link #saveState}. */
+    public static final int MAX_SAVES = 4;
+
     /** How the state before a sequence's first row is found. At position 0 it is always the state of an empty text. */
     public enum Start {
         /** The slot has it: the sequence's rows of the step before came before this one, or were rejected draft tokens. */
         CONTINUES,
         /** It lies beside the page before the first row, which is the first of its page. */
         AT_PAGE,
+        /** It was saved in an earlier step, see {@link #takeState}. */
+        SAVED,
         /** Whatever the slot has. For measurements of time, whose results nobody reads. */
         ANY
     }
@@ -40,6 +45,12 @@ public final class Batch {
     private final int[] stateSlots;
     private final int[] draftRows;
     private final Start[] starts;
+    private final int[] sources; // where a saved state is taken from
+    private final int[] firstSaves;
+    private final int[] saveCounts;
+    private final int[] savePositions;
+    private final int[] saveTargets;
+    private int saves;
     private final boolean[] vectors;
     private int rows;
     private int sequences;
@@ -60,6 +71,11 @@ public final class Batch {
         stateSlots = new int[maxSequences];
         draftRows = new int[maxSequences];
         starts = new Start[maxSequences];
+        sources = new int[maxSequences];
+        firstSaves = new int[maxSequences];
+        saveCounts = new int[maxSequences];
+        savePositions = new int[MAX_SAVES * maxSequences];
+        saveTargets = new int[savePositions.length];
         vectors = new boolean[maxSequences];
     }
 
@@ -70,6 +86,7 @@ public final class Batch {
         rows = 0;
         sequences = 0;
         logits = 0;
+        saves = 0;
     }
 
     /**
@@ -111,6 +128,8 @@ public final class Batch {
         pageTables[sequences] = pageTable;
         windowTables[sequences] = windowTable;
         setState(sequences, sequences, 0, Start.CONTINUES);
+        firstSaves[sequences] = saves;
+        saveCounts[sequences] = 0;
         vectors[sequences] = false;
         rows += count;
         logits += logitRowCount;
@@ -128,6 +147,35 @@ public final class Batch {
         stateSlots[sequence] = slot;
         draftRows[sequence] = drafts;
         starts[sequence] = start;
+    }
+
+    /**
+     * Lets a sequence begin with a state that was saved at the position of its first row.
+     *
+     * @param saved 0 to {@link Model#savedStates} − 1
+     */
+    public void takeState(int sequence, int saved) {
+        starts[sequence] = Start.SAVED;
+        sources[sequence] = saved;
+    }
+
+    /**
+     * Saves a state of the sequence that was added last: that before a position, when the step has computed it. Positions
+     * must ascend. They must be behind the certain rows of the step before, which the state contains already, and not
+     * behind a draft token of this step.
+     *
+     * @param saved 0 to {@link Model#savedStates} − 1; what was saved there is lost
+     */
+    public void saveState(int position, int saved) {
+        int sequence = sequences - 1;
+        if (saveCounts[sequence] == MAX_SAVES
+                || (saveCounts[sequence] > 0 && savePositions[saves - 1] >= position)) {
+            throw new IllegalArgumentException("the state before position " + position + " cannot be saved behind "
+                    + saveCounts[sequence] + " others: at most " + MAX_SAVES + " are possible, in ascending order");
+        }
+        savePositions[saves] = position;
+        saveTargets[saves++] = saved;
+        saveCounts[sequence]++;
     }
 
     /** Asks for the vectors of all rows of a sequence, see {@link Model#vectors}. */
@@ -196,17 +244,42 @@ public final class Batch {
     }
 
     /** The slot with the state of a sequence. */
-    int stateSlot(int sequence) {
+    public int stateSlot(int sequence) {
         return stateSlots[sequence];
     }
 
     /** How many of a sequence's last rows are draft tokens. */
-    int draftRows(int sequence) {
+    public int draftRows(int sequence) {
         return draftRows[sequence];
     }
 
     /** How the state before a sequence's first row is found. */
-    Start start(int sequence) {
+    public Start start(int sequence) {
         return starts[sequence];
+    }
+
+    /** Which saved state a sequence begins with, if it begins with one. */
+    public int source(int sequence) {
+        return sources[sequence];
+    }
+
+    /** Index of the first state of a sequence that is saved. */
+    public int firstSave(int sequence) {
+        return firstSaves[sequence];
+    }
+
+    /** Index behind the last one. */
+    public int lastSave(int sequence) {
+        return firstSaves[sequence] + saveCounts[sequence];
+    }
+
+    /** The position behind the state that is saved. */
+    public int savePosition(int save) {
+        return savePositions[save];
+    }
+
+    /** Where it is saved. */
+    public int saveTarget(int save) {
+        return saveTargets[save];
     }
 }

@@ -176,6 +176,7 @@ public final class Decoder implements Model {
      * @param stateSlots sequences whose state recurrent layers keep
      * @param pageStates whether recurrent layers keep a state beside each page, see {@link Batch.Start#AT_PAGE}
      * @param windowPages pages of the {@link Model#windowLayers}; 0 if a page is to hold all layers
+     * @param savedStates states of sequences that can be saved, if layers have states, see {@link Model#savedStates}
      */
     public record Capacity(
             KvType kvType,
@@ -185,7 +186,8 @@ public final class Decoder implements Model {
             int maxLogitRows,
             int stateSlots,
             boolean pageStates,
-            int windowPages) {
+            int windowPages,
+            int savedStates) {
         /** A page holds all layers. */
         public Capacity(
                 KvType kvType,
@@ -195,12 +197,12 @@ public final class Decoder implements Model {
                 int maxLogitRows,
                 int stateSlots,
                 boolean pageStates) {
-            this(kvType, pageTokens, pageCount, maxBatchTokens, maxLogitRows, stateSlots, pageStates, 0);
+            this(kvType, pageTokens, pageCount, maxBatchTokens, maxLogitRows, stateSlots, pageStates, 0, 0);
         }
 
         /** A state for as many sequences as there are rows of logits, and none beside pages. */
         public Capacity(KvType kvType, int pageTokens, int pageCount, int maxBatchTokens, int maxLogitRows) {
-            this(kvType, pageTokens, pageCount, maxBatchTokens, maxLogitRows, maxLogitRows, false, 0);
+            this(kvType, pageTokens, pageCount, maxBatchTokens, maxLogitRows, maxLogitRows, false, 0, 0);
         }
     }
 
@@ -478,6 +480,7 @@ public final class Decoder implements Model {
             recurrentState = new RecurrentState(
                     recurrence,
                     capacity.stateSlots,
+                    recurrence.hasStates() ? capacity.savedStates : 0,
                     capacity.pageStates && !recurrence.hasStates() ? capacity.pageCount : 0,
                     pageTokens,
                     arena);
@@ -670,6 +673,11 @@ public final class Decoder implements Model {
     @Override
     public boolean isRecurrent() {
         return recurrentState != null;
+    }
+
+    @Override
+    public int savedStates() {
+        return recurrentState == null ? 0 : recurrentState.savedStates();
     }
 
     @Override

@@ -81,6 +81,14 @@ public interface Model extends AutoCloseable {
     }
 
     /**
+     * How many states of sequences can be {@linkplain Batch#saveState saved}. A recurrent model that saves none has a state
+     * beside each page.
+     */
+    default int savedStates() {
+        return 0;
+    }
+
+    /**
      * Whether every position sees the whole text, later positions too. Then all rows of a sequence must be in one batch, no page
      * can be used by another sequence, and there are no logits: the model gives {@linkplain #vectors vectors} only.
      */

@@ -472,13 +472,10 @@ public record ModelConfig(
         return recurrence == null ? 0 : RecurrentState.checkpointBytes(recurrence);
     }
 
-    /**
-     * Whether another sequence can begin behind a page: the state there is kept with it, and its positions do not depend on
-     * later ones.
-     */
-    public boolean cachesPages() {
+    /** Bytes of a state that is saved, so that sequences can begin behind a page; 0 if each page has a state, or none needs one. */
+    public long savedStateBytes() {
         Recurrence recurrence = blocks.recurrence();
-        return !blocks.encoder() && (recurrence == null || !recurrence.hasStates());
+        return recurrence == null ? 0 : RecurrentState.savedBytes(recurrence);
     }
 
     /** Whether a tensor is a matrix of a product, or the embedding; others are kept as vectors of f32. */

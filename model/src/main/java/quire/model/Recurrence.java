@@ -135,13 +135,11 @@ public record Recurrence(
         String where = beside ? " beside attention" : " in " + count() + " of " + layers.size() + " layers";
         return switch (kind) {
             case CONVOLUTION -> "short convolutions of " + taps + " positions" + where;
-            case SELECTIVE -> "Mamba with states of " + stateSize + " × " + width + where + ", so no prefix cache";
+            case SELECTIVE -> "Mamba with states of " + stateSize + " × " + width + where;
             case STATE_SPACE ->
-                "Mamba-2 with " + heads + " states of " + stateSize + " × " + headDim() + where
-                        + ", so no prefix cache";
+                "Mamba-2 with " + heads + " states of " + stateSize + " × " + headDim() + where;
             case DELTA_NET ->
-                "gated delta net with " + heads + " states of " + stateSize + " × " + headDim() + where
-                        + ", so no prefix cache";
+                "gated delta net with " + heads + " states of " + stateSize + " × " + headDim() + where;
         };
     }
 }

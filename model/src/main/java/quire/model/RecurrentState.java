@@ -17,17 +17,23 @@ import quire.tensor.memory.ReservedMemory;
  *   page    the last inputs before the end of a page: the state that a sequence begins with behind that page
  *   state   of each head, behind the last position that is no draft token
  *   pending what draft tokens would add to the states, by position
+ *   saved   a slot that belongs to no sequence: last inputs and states before one position of a text
  * </pre>
  *
  * <p>The ring is long enough that the inputs before the first draft token stay when all draft tokens are written. So
  * nothing needs to be restored when they are rejected. A checkpoint lies beside the keys and values of its page and
  * has the same number, so the page's owner, its place in the prefix index and its eviction hold for both. The states of heads
- * are so large that they have no checkpoints.
+ * are so large that only a few are kept: {@link Batch#saveState} says which, and {@link Batch#takeState} which of them a
+ * sequence begins with. They are copied head by head when the step comes to their position, so neither chunks nor draft
+ * tokens need to end there.
  *
  * <p>This class checks that a sequence continues where its slot ends. A mistake of a caller is an error and never a wrong
  * result.
  */
 final class RecurrentState {
+    /** {@link #certain} of a saved state that is not there. */
+    private static final int NOT_SAVED = -1;
+
     private final int taps;
     private final int ring;
     private final int pageTokens;
@@ -44,6 +50,8 @@ final class RecurrentState {
     private final FloatMatrix[] pending;
 
     private final FloatMatrix[] pendingFactors;
+    /** Slots of sequences; those of saved states follow them. */
+    private final int slots;
     /** By slot: the position behind the last row that counts. */
     private final int[] certain;
     /** By slot: the position behind the last row, draft tokens included. */
@@ -51,29 +59,33 @@ final class RecurrentState {
 
     /**
      * @param slots most sequences at once
+     * @param saved most saved states; 0 for layers without states
      * @param pageCount pages that have a state; 0 if none has one
      * @param pageTokens positions of a page
      */
-    RecurrentState(Recurrence recurrence, int slots, int pageCount, int pageTokens, Arena arena) {
+    RecurrentState(Recurrence recurrence, int slots, int saved, int pageCount, int pageTokens, Arena arena) {
+        this.slots = slots;
         taps = recurrence.taps();
         ring = ring(recurrence);
         layerCheckpointBytes = layerCheckpointBytes(recurrence);
         this.pageTokens = pageTokens;
         inputs = new FloatMatrix[recurrence.count()];
         checkpoints = new FloatMatrix[pageCount == 0 ? 0 : inputs.length];
-        Arrays.setAll(inputs, i -> reserve(arena, Math.multiplyExact(slots, ring), recurrence.channels()));
+        int all = Math.addExact(slots, saved);
+        Arrays.setAll(inputs, i -> reserve(arena, Math.multiplyExact(all, ring), recurrence.channels()));
         Arrays.setAll(checkpoints, i -> reserve(arena, Math.multiplyExact(pageCount, taps - 1), recurrence.channels()));
         heads = recurrence.heads();
         stateSize = recurrence.stateSize();
         states = new FloatMatrix[recurrence.hasStates() ? inputs.length : 0];
         pending = new FloatMatrix[states.length];
         pendingFactors = new FloatMatrix[states.length];
-        int stateRows = Math.multiplyExact(slots, heads * stateSize);
+        int stateRows = Math.multiplyExact(all, heads * stateSize);
         Arrays.setAll(states, i -> reserve(arena, stateRows, recurrence.headDim()));
         Arrays.setAll(pending, i -> reserve(arena, slots * Batch.MAX_DRAFT_ROWS, recurrence.inputWidth()));
         Arrays.setAll(pendingFactors, i -> reserve(arena, slots * Batch.MAX_DRAFT_ROWS, recurrence.factorWidth()));
-        certain = new int[slots];
-        ends = new int[slots];
+        certain = new int[all];
+        ends = new int[all];
+        Arrays.fill(certain, slots, all, NOT_SAVED);
     }
 
     private static int ring(Recurrence recurrence) {
@@ -93,6 +105,13 @@ final class RecurrentState {
         return (long) Float.BYTES * recurrence.count() * (inputs + (recurrence.hasStates() ? ofStates : 0));
     }
 
+    /** Bytes of a saved state, in all layers; 0 if there are no states. */
+    static long savedBytes(Recurrence recurrence) {
+        long states = (long) recurrence.stateSize() * recurrence.width();
+        long inputs = (long) ring(recurrence) * recurrence.channels();
+        return recurrence.hasStates() ? Float.BYTES * recurrence.count() * (states + inputs) : 0;
+    }
+
     /** Bytes of the state beside one page, in all layers; 0 if they are too large for that. */
     static long checkpointBytes(Recurrence recurrence) {
         return recurrence.hasStates() ? 0 : recurrence.count() * layerCheckpointBytes(recurrence);
@@ -100,6 +119,11 @@ final class RecurrentState {
 
     private static long layerCheckpointBytes(Recurrence recurrence) {
         return (long) Float.BYTES * (recurrence.taps() - 1) * recurrence.channels();
+    }
+
+    /** How many states can be saved. */
+    int savedStates() {
+        return certain.length - slots;
     }
 
     /** The states of all heads of all sequences in a layer. */
@@ -185,8 +209,8 @@ final class RecurrentState {
             int slot = batch.stateSlot(s);
             int position = batch.firstPosition(s);
             int drafts = batch.draftRows(s);
-            if (slot >= certain.length || drafts > Batch.MAX_DRAFT_ROWS || drafts >= batch.rowCount(s)) {
-                throw new IllegalArgumentException("slot " + slot + " of " + certain.length + " with " + drafts
+            if (slot >= slots || drafts > Batch.MAX_DRAFT_ROWS || drafts >= batch.rowCount(s)) {
+                throw new IllegalArgumentException("slot " + slot + " of " + slots + " with " + drafts
                         + " draft tokens in " + batch.rowCount(s) + " rows: at most " + Batch.MAX_DRAFT_ROWS
                         + " are possible, behind a row that counts");
             }
@@ -195,17 +219,56 @@ final class RecurrentState {
                     throw new IllegalArgumentException("sequences " + other + " and " + s + " share slot " + slot);
                 }
             }
+            checkSaves(batch, s);
             Batch.Start start = batch.start(s);
             if (position == 0 || start == Batch.Start.ANY) {
                 continue;
             }
             if (start == Batch.Start.AT_PAGE) {
                 load(slot, position, batch.pageTable(s));
+            } else if (start == Batch.Start.SAVED) {
+                take(slot, position, batch.source(s));
             } else if (position < certain[slot] || position > ends[slot]) {
                 throw new IllegalStateException("the sequence in slot " + slot + " continues at position " + position
                         + ", but its state is known at " + certain[slot] + " to " + ends[slot]);
             }
         }
+    }
+
+    /** Checks that the step comes to the positions of the states that are saved, and that nobody takes these. */
+    private void checkSaves(Batch batch, int s) {
+        int end = batch.firstPosition(s) + batch.rowCount(s) - batch.draftRows(s);
+        int from = batch.start(s) == Batch.Start.CONTINUES ? replayFrom(batch, s) : batch.firstPosition(s);
+        for (int save = batch.firstSave(s); save < batch.lastSave(s); save++) {
+            int position = batch.savePosition(save);
+            int saved = batch.saveTarget(save);
+            if (position <= from || position > end || saved >= savedStates() || states.length == 0) {
+                throw new IllegalArgumentException("the state before position " + position
+                        + " cannot be saved as number " + saved + " of " + savedStates()
+                        + ", in a step from position " + from + " to " + end);
+            }
+            for (int other = 0; other < batch.sequences(); other++) {
+                if (batch.start(other) == Batch.Start.SAVED && batch.source(other) == saved) {
+                    throw new IllegalArgumentException(
+                            "the saved state " + saved + " is taken and overwritten in the same step");
+                }
+            }
+            certain[slots + saved] = NOT_SAVED;
+        }
+    }
+
+    private void take(int slot, int position, int saved) {
+        int from = slots + saved;
+        if (certain[from] != position) {
+            throw new IllegalStateException("a sequence begins at position " + position + " with the saved state "
+                    + saved + (certain[from] == NOT_SAVED ? ", which is none" : " of position " + certain[from]));
+        }
+        for (int layer = 0; layer < inputs.length; layer++) {
+            copy(inputs[layer], from * ring, inputs[layer], slot * ring, ring);
+            copy(states[layer], stateRow(from, 0), states[layer], stateRow(slot, 0), heads * stateSize);
+        }
+        certain[slot] = position;
+        ends[slot] = position;
     }
 
     private void load(int slot, int position, int[] pageTable) {
@@ -250,9 +313,26 @@ final class RecurrentState {
                 }
             }
         }
+        for (int save = batch.firstSave(s); save < batch.lastSave(s); save++) {
+            int saved = slots + batch.saveTarget(save);
+            int behind = batch.savePosition(save);
+            for (int position = Math.max(0, behind - taps + 1); position < behind; position++) {
+                boolean isNew = position >= first;
+                copy(
+                        isNew ? rows : inputs[layer],
+                        isNew ? offset + position : row(slot, position),
+                        inputs[layer],
+                        row(saved, position));
+            }
+        }
         for (int position = Math.max(first, end - ring); position < end; position++) {
             copy(rows, offset + position, inputs[layer], row(slot, position));
         }
+    }
+
+    /** Saves the state of a head. */
+    void save(int layer, int slot, int head, int saved) {
+        copy(states[layer], stateRow(slot, head), states[layer], stateRow(slots + saved, head), stateSize);
     }
 
     /** Keeps what the draft tokens of a sequence add to the states of a layer. */
@@ -271,6 +351,9 @@ final class RecurrentState {
             int slot = batch.stateSlot(s);
             ends[slot] = batch.firstPosition(s) + batch.rowCount(s);
             certain[slot] = ends[slot] - batch.draftRows(s);
+            for (int save = batch.firstSave(s); save < batch.lastSave(s); save++) {
+                certain[slots + batch.saveTarget(save)] = batch.savePosition(save);
+            }
         }
     }
 

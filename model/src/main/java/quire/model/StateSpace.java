@@ -199,6 +199,7 @@ final class StateSpace {
         FloatMatrix states = state.states(layer);
         int stateRow = state.stateRow(batch.stateSlot(s), head);
         int first = batch.firstPosition(s);
+        int save = batch.firstSave(s);
         if (first == 0) {
             RecurrentState.clear(states, stateRow, keys);
         }
@@ -207,6 +208,7 @@ final class StateSpace {
             int row = state.pendingRow(batch.stateSlot(s), position);
             setFactors(call, state.pendingFactors(layer), row, head, skip);
             advance(call.inputs(state.pending(layer), row));
+            save = save(layer, batch, s, head, position + 1, save);
         }
         int row = batch.firstRow(s);
         finishSteps(row, row + batch.rowCount(s), head);
@@ -219,7 +221,17 @@ final class StateSpace {
             }
             setFactors(call, factors, row, head, skip);
             advance(call.inputs(convolved, row).out(results, row, head * dim));
+            save = save(layer, batch, s, head, batch.positions()[row] + 1, save);
         }
+    }
+
+    /** Saves the state of a head if that before {@code position} is the next one to save. Returns the number of the next one. */
+    private int save(int layer, Batch batch, int s, int head, int position, int save) {
+        if (save == batch.lastSave(s) || batch.savePosition(save) != position) {
+            return save;
+        }
+        state.save(layer, batch.stateSlot(s), head, batch.saveTarget(save));
+        return save + 1;
     }
 
     private void advance(StateCall call) {

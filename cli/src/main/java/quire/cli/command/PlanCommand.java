@@ -205,7 +205,7 @@ public final class PlanCommand implements Callable<Integer> {
         if (all < values.get(0)) {
             layers.add(new MemoryPlan.Shape.Layers(values.get(0) - all, values.get(1), values.get(2), window));
         }
-        MemoryPlan.Shape sizesOfPages = new MemoryPlan.Shape(layers, Math.max(tokens, config.maxContext()), 0, 0);
+        MemoryPlan.Shape sizesOfPages = new MemoryPlan.Shape(layers, Math.max(tokens, config.maxContext()));
         return MemoryPlan.of(new MemoryPlan.Model(sizesOfPages, 0, 0, 0), null, config, machine(), java(config));
     }
 

@@ -105,6 +105,15 @@ public final class EngineOptions {
     private String prefixCache;
 
     @Option(
+            names = "--saved-states",
+            paramLabel = "N",
+            description =
+                    "States of Mamba and delta-net layers that are saved, so that prompts that begin alike share them too. Each"
+                            + " takes as much memory as that of a running sequence: `quire plan` says how much (default: up to"
+                            + " four for each sequence, in a quarter of the KV cache).")
+    private int savedStates;
+
+    @Option(
             names = "--kv-disk",
             paramLabel = "FILE",
             converter = FilePath.class,
@@ -193,6 +202,10 @@ public final class EngineOptions {
         if (kvDisk != null && !caching) {
             throw fault("--kv-disk " + kvDisk + " has no effect with --prefix-cache off: leave one of them out");
         }
+        Range.check(command, "--saved-states", savedStates, 0, Integer.MAX_VALUE);
+        if (savedStates > 0 && !caching) {
+            throw fault("--saved-states has no effect with --prefix-cache off: leave one of them out");
+        }
         if (kvDiskBytes != null && kvDisk == null) {
             throw fault("--kv-disk-size has no effect without --kv-disk FILE: name the file, or leave it out");
         }
@@ -214,6 +227,7 @@ public final class EngineOptions {
                 .targetTokenGap(Duration.ofMillis(targetItlMillis))
                 .speculation(new Speculation(draftTokens, true, draft, null))
                 .prefixCache(caching)
+                .savedStates(savedStates)
                 .kvDisk(kvDisk);
         return kvDiskBytes == null
                 ? config.build()

@@ -19,6 +19,7 @@ public final class OptionNames {
             Map.entry("kvType", "--kv-type"),
             Map.entry("targetTokenGap", "--target-itl"),
             Map.entry("prefixCache", "--prefix-cache"),
+            Map.entry("savedStates", "--saved-states"),
             Map.entry("kvDisk", "--kv-disk"),
             Map.entry("kvDiskBytes", "--kv-disk-size"));
 

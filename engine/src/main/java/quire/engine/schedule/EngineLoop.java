@@ -219,7 +219,8 @@ public final class EngineLoop implements Runnable {
                 maxContext,
                 index,
                 model.windowLayers(),
-                limits.tokens());
+                limits.tokens(),
+                model.savedStates());
         disk = parts.file == null || index == null
                 ? null
                 : new DiskTier(
@@ -248,6 +249,7 @@ public final class EngineLoop implements Runnable {
                     index != null,
                     model.isRecurrent(),
                     model.windowLayers(),
+                    model.savedStates(),
                     config.targetTokenGap().toNanos(),
                     parts.cost.start()));
         }

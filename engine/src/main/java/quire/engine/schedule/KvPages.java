@@ -54,8 +54,9 @@ import quire.model.WindowLayers;
  *
  * <p>Layers with a window may have pages of their own, which {@link WindowPages} records.
  *
- * <p>The state of a model with recurrent layers is beside the last position of each full page. A sequence that takes pages
- * of others begins with it, and the model must be told so: {@link #takesState}.
+ * <p>The state of a model with recurrent layers is beside the last position of each full page, or behind the pages that
+ * {@link SavedStates} records. A sequence that takes pages of others begins with it, and the model must be told so: {@link
+ * #takesState}.
  *
  * <p><b>Cost.</b> 5 ints and a byte for each page, beside the index, and at most {@code 2 × pages held} ints for the
  * table of a row. Every operation is O(pages reserved, found or released); {@link
@@ -77,6 +78,8 @@ public final class KvPages {
     private final boolean[] drafted; // whether the draft model has computed the whole page
     private final @Nullable PrefixIndex index; // null: no page is cached
     private final @Nullable WindowPages windows; // null: a page holds all layers
+    private final @Nullable SavedStates states; // null: a sequence can begin behind each page
+    private final int[] rowToState; // the saved state that a row begins with, until it has computed something
     // The cached list, least recently used first: a ring through a last, additional element.
     private final int[] older;
     private final int[] newer;
@@ -98,7 +101,7 @@ public final class KvPages {
      * @param index finds pages again; null if no page is to be cached
      */
     KvPages(int pageCount, int pageTokens, int rows, int maxTokens, @Nullable PrefixIndex index) {
-        this(pageCount, pageTokens, rows, maxTokens, index, null, 0);
+        this(pageCount, pageTokens, rows, maxTokens, index, null, 0, 0);
     }
 
     /**
@@ -106,6 +109,7 @@ public final class KvPages {
      *
      * @param layers these layers; null if a page holds all layers
      * @param stepTokens most tokens of a step
+     * @param savedStates states of recurrent layers that can be saved; 0 if a sequence can begin behind each page
      */
     KvPages(
             int pageCount,
@@ -114,7 +118,8 @@ public final class KvPages {
             int maxTokens,
             @Nullable PrefixIndex index,
             @Nullable WindowLayers layers,
-            int stepTokens) {
+            int stepTokens,
+            int savedStates) {
         if (pageCount < 1 || pageTokens < 1 || rows < 1 || maxTokens < 1) {
             throw new IllegalArgumentException("all sizes of a KV pool must be at least 1, not " + pageCount
                     + " pages of " + pageTokens + " tokens and " + rows + " rows of " + maxTokens + " tokens");
@@ -125,6 +130,9 @@ public final class KvPages {
         rowToHeld = new int[rows];
         rowToIndexed = new int[rows];
         rowToTakesState = new boolean[rows];
+        rowToState = new int[rows];
+        Arrays.fill(rowToState, SavedStates.NONE);
+        states = savedStates == 0 || index == null ? null : new SavedStates(savedStates, pageCount);
         drafted = new boolean[pageCount];
         this.index = index;
         older = new int[pageCount + 1];
@@ -256,6 +264,9 @@ public final class KvPages {
             if (windows != null) {
                 windows.forget(page);
             }
+            if (states != null) {
+                states.forget(page);
+            }
             evictions++;
         }
         drafted[page] = false;
@@ -314,6 +325,7 @@ public final class KvPages {
         }
         rowToHeld[row] = 0;
         rowToIndexed[row] = 0;
+        releaseState(row);
     }
 
     // ── pages with the same beginning ───────────────────────────────────────────────────────────────────────────────
@@ -321,7 +333,7 @@ public final class KvPages {
     /**
      * Finds the cached pages that a text begins with, all but its last token at most: a sequence computes at least one
      * token. Continues with what the last match found if that is still there. A sequence can begin behind a page if the
-     * window pages are there too that its next token sees.
+     * window pages are there too that its next token sees, and a state if it needs one.
      *
      * @param text valid up to {@code length}
      * @return number of tokens in the pages
@@ -347,6 +359,9 @@ public final class KvPages {
         prefix.lastPage = prefix.lastFound;
         if (windows != null) {
             shorten(prefix, windows, index);
+        }
+        for (; states != null && prefix.pages > 0 && !states.isBehind(prefix.lastPage); prefix.pages--) {
+            prefix.lastPage = index.parent(prefix.lastPage);
         }
         return prefix.pages * pageTokens;
     }
@@ -430,6 +445,9 @@ public final class KvPages {
         rowToHeld[row] = prefix.pages;
         rowToIndexed[row] = prefix.pages;
         rowToTakesState[row] = prefix.pages > 0;
+        if (states != null && prefix.pages > 0) {
+            rowToState[row] = states.hold(prefix.lastPage);
+        }
         return reserve(row, tokens);
     }
 
@@ -592,24 +610,65 @@ public final class KvPages {
     }
 
     /**
-     * Gives a row the page of the index that follows its own, in place of a page that it has not computed completely.
+     * How many pages of the index that follow its own a row can {@linkplain #adopt adopt} together: 1 or none, or up to the last
+     * one with a saved state if it needs one.
      *
      * @param text the row's tokens, valid up to {@code length}; all but the last one may be in such pages
-     * @return false if there is no such page
      */
-    boolean adopt(int row, int[] text, int length, CacheSalt salt) {
+    int adoptable(int row, int[] text, int length, CacheSalt salt) {
         int next = rowToIndexed[row];
-        if (index == null || !caching || (next + 1L) * pageTokens >= length) {
-            return false;
+        int adoptable = 0;
+        if (index == null || !caching) {
+            return 0;
         }
-        int page = index.find(lastIndexed(row), text, next * pageTokens, salt);
-        if (page == PrefixIndex.NONE || (windows != null && !windows.hasPartner(page))) {
-            return false;
+        int page = lastIndexed(row);
+        for (int ordinal = next; (ordinal + 1L) * pageTokens < length; ordinal++) {
+            page = index.find(page, text, ordinal * pageTokens, salt);
+            if (page == PrefixIndex.NONE || (windows != null && !windows.hasPartner(page))) {
+                break;
+            }
+            if (states == null) {
+                return 1;
+            }
+            adoptable = states.isBehind(page) ? ordinal + 1 - next : adoptable;
         }
+        return adoptable;
+    }
+
+    /**
+     * Gives a row the page of the index that follows its own, in place of a page that it has not computed completely. The
+     * page is one of those that {@link #adoptable} counts, and the others follow.
+     */
+    void adopt(int row, int[] text, CacheSalt salt) {
+        int page = indexOrFail().find(lastIndexed(row), text, rowToIndexed[row] * pageTokens, salt);
         replace(row, page);
         rowToIndexed[row]++;
         rowToTakesState[row] = true;
-        return true;
+        releaseState(row);
+        if (states != null && states.isBehind(page)) {
+            rowToState[row] = states.hold(page);
+        }
+    }
+
+    // ── saved states ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /** The states that are saved behind some pages; null if a sequence can begin behind each page. */
+    @Nullable
+    SavedStates states() {
+        return states;
+    }
+
+    /** The saved state that a row begins with; {@link SavedStates#NONE} if it lies beside its last page, or it needs none. */
+    int savedState(int row) {
+        return rowToState[row];
+    }
+
+    /** The row's saved state has been read, or nobody needs it any more. */
+    void releaseState(int row) {
+        if (states != null && rowToState[row] != SavedStates.NONE) {
+            states.release(rowToState[row]);
+            rowToState[row] = SavedStates.NONE;
+        }
     }
 
     /**
@@ -720,6 +779,9 @@ public final class KvPages {
         }
         if (windows != null) {
             windows.checkIntegrity(this::isFree);
+        }
+        if (states != null) {
+            states.checkIntegrity(indexOrFail(), rowToState);
         }
     }
 

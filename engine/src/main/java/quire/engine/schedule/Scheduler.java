@@ -78,7 +78,8 @@ import quire.engine.schedule.Sequence.State;
  *   <li><i>No page is computed twice where it can be shared.</i> A sequence begins with the cached pages of its text.
  *       Every step a prompt takes the page that comes next if the cache has it by now. While another prompt computes that
  *       page in this step, it waits for one step. It never waits for a sequence that computes nothing, so preemption and
- *       cancellation need no care.
+ *       cancellation need no care. Where a sequence can begin behind {@link SavedStates} only, it waits as long as another
+ *       prompt comes to the place where the two texts part, and a state is saved there.
  *   <li><i>A sequence whose pages are in the KV file</i> ({@link DiskTier}) begins without tokens: it computes nothing
  *       until it has them. A prompt that needs the same pages waits for it.
  *   <li><i>The beams of a search wait for each other</i> ({@link BeamGroup}). One whose row is computed keeps its pages as long as
@@ -95,6 +96,12 @@ import quire.engine.schedule.Sequence.State;
  */
 final class Scheduler {
     private static final System.Logger LOG = System.getLogger("quire.engine");
+
+    /**
+     * Tokens at the end of a prompt that are probably the template's beginning of an answer, which the next turn of a chat
+     * does not repeat. The state that the next turn begins with is saved before them.
+     */
+    private static final int ANSWER_HEADER = 8;
 
     /** A sequence may pass a waiting head that does not fit if it needs at most 1/8 of the head's pages. */
     private static final int SMALL = 8;
@@ -266,6 +273,7 @@ final class Scheduler {
         int tokens = turns.isForGuests() ? 0 : turns.partTokens() > 0 ? turns.partTokens() : limits.tokens();
         drafts.draft(plan, Math.max(0, tokens - plan.rows()));
         turns.planned();
+        planStates();
         plan.complete(pages);
         if (disk != null) {
             disk.transfer(running);
@@ -364,9 +372,11 @@ final class Scheduler {
             if (sequence.isReady()) {
                 continue;
             }
-            while (!sequence.needsEveryPosition()
-                    && pages.adopt(sequence.row, sequence.tokens(), sequence.length(), sequence.prefix.salt)) {
-                drafts.replaced(sequence, pages.indexed(sequence.row) - 1);
+            for (int more = adoptable(sequence); more > 0; more = adoptable(sequence)) {
+                for (int page = 0; page < more; page++) {
+                    pages.adopt(sequence.row, sequence.tokens(), sequence.prefix.salt);
+                    drafts.replaced(sequence, pages.indexed(sequence.row) - 1);
+                }
                 useCached(sequence, pages.indexed(sequence.row) * pages.pageTokens());
             }
             if (!sequence.isLoading()) {
@@ -378,6 +388,12 @@ final class Scheduler {
                 waiting.get(i).match(pages);
             }
         }
+    }
+
+    private int adoptable(Sequence sequence) {
+        return sequence.needsEveryPosition()
+                ? 0
+                : pages.adoptable(sequence.row, sequence.tokens(), sequence.length(), sequence.prefix.salt);
     }
 
     /**
@@ -439,6 +455,7 @@ final class Scheduler {
      */
     private int useCached(Sequence sequence, int tokens) {
         int hit = sequence.advance(tokens);
+        sequence.stateEnd = tokens;
         pages.slide(sequence.row, tokens);
         sequence.cachedTokens += hit;
         if (hit > 0) {
@@ -910,6 +927,9 @@ final class Scheduler {
                 || end >= sequence.length()) { // it computes at least its last token
             return false;
         }
+        if (pages.states() != null) {
+            return computed && isStateMadeBeside(sequence);
+        }
         int before = lastCached(sequence);
         for (int i = 0; i < running.size(); i++) {
             Sequence other = running.get(i);
@@ -919,6 +939,34 @@ final class Scheduler {
                     && lastCached(other) == before
                     && other.prefix.salt.equals(sequence.prefix.salt)
                     && Arrays.equals(other.tokens(), begin, end, sequence.tokens(), begin, end)) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    /**
+     * Whether a prompt with tokens in this step will come to the place where the two texts part, so that a state is saved there
+     * with which this one can begin.
+     */
+    private boolean isStateMadeBeside(Sequence sequence) {
+        int pageTokens = pages.pageTokens();
+        for (int i = 0; i < running.size(); i++) {
+            Sequence other = running.get(i);
+            int most = Math.min(other.length(), sequence.length() - 1);
+            if (other == sequence
+                    || other.planned == 0
+                    || other.computed < sequence.computed
+                    || other.computed + pageTokens > most
+                    || !other.prefix.salt.equals(sequence.prefix.salt)
+                    || !Arrays.equals(other.tokens(), 0, pageTokens, sequence.tokens(), 0, pageTokens)) {
+                continue;
+            }
+            int differs = Arrays.mismatch(other.tokens(), 0, most, sequence.tokens(), 0, most);
+            int common = differs < 0 ? most : differs;
+            int fork = common - common % pageTokens;
+            if (fork > other.computed) {
+                other.fork = other.fork > other.computed ? Math.min(other.fork, fork) : fork;
                 return true;
             }
         }
@@ -1065,6 +1113,11 @@ final class Scheduler {
             tracker.lookUp(sequence.promptLength, 0);
             listener.onStart(planStart - sequence.acceptedNanos, sequence.promptLength);
         }
+        if (pages.states() != null) {
+            sequence.branch = sequence.prefix.found * pages.pageTokens();
+            sequence.fork = 0;
+            sequence.lastState = SavedStates.NONE;
+        }
         useCached(sequence, sequence.computed);
         if (disk != null && !isFork && !sequence.needsEveryPosition()) {
             disk.begin(sequence);
@@ -1088,6 +1141,56 @@ final class Scheduler {
     }
 
     /**
+     * Chooses the positions of this step before which a state is saved: where the text parts from others, before the end of
+     * the prompt, and the last full page. The state of that one is written again when the sequence has another full page.
+     */
+    private void planStates() {
+        SavedStates states = pages.states();
+        if (states == null || !pages.isCaching()) {
+            return;
+        }
+        int pageTokens = pages.pageTokens();
+        for (int i = 0; i < plan.size(); i++) {
+            Sequence sequence = plan.sequence(i);
+            int end = sequence.computed + plan.tokenCount(i);
+            int last = end - end % pageTokens;
+            int position = sequence.stateEnd;
+            while (position < last) {
+                int next = nearest(position, last, sequence.branch);
+                next = nearest(position, next, sequence.fork);
+                position = nearest(position, next, promptEnd(sequence));
+                boolean isLasting = isLasting(sequence, position);
+                if (!isLasting && 2 * running.size() > states.total()) {
+                    break; // others would lose theirs
+                }
+                int state = isLasting
+                        ? states.reserve()
+                        : states.reserveAgain(sequence.lastState, sequence.lastStateStamp);
+                if (state == SavedStates.NONE) {
+                    break;
+                }
+                plan.save(i, position, state);
+            }
+        }
+    }
+
+    /** The page end before which a prompt is probably continued in another way. */
+    private int promptEnd(Sequence sequence) {
+        int position = Math.max(0, sequence.promptLength - ANSWER_HEADER);
+        return position - position % pages.pageTokens();
+    }
+
+    /** Whether the state before a position stays when the sequence goes on. */
+    private boolean isLasting(Sequence sequence, int position) {
+        return position == sequence.branch || position == sequence.fork || position == promptEnd(sequence);
+    }
+
+    /** {@code next}, or {@code wanted} if that is before it and behind {@code position}. */
+    private static int nearest(int position, int next, int wanted) {
+        return wanted > position && wanted < next ? wanted : next;
+    }
+
+    /**
      * Applies an executed step: appends tokens, updates statistics, sends outputs, ends answers and frees their pages.
      *
      * @return tokens computed
@@ -1100,6 +1203,7 @@ final class Scheduler {
         for (int i = 0; i < done.size(); i++) {
             Sequence sequence = done.sequence(i);
             int generated = sequence.generated();
+            sequence.stateEnd = sequence.computed + done.tokenCount(i);
             againTokens += Math.clamp(sequence.computedOnce - sequence.computed, 0, done.tokenCount(i));
             appendTokens(i, done, verifier);
             recordStep(sequence, done.tokenCount(i), generated, now);
@@ -1251,7 +1355,27 @@ final class Scheduler {
             if (disk != null) {
                 disk.offer(row, before);
             }
+            bindStates(done, i);
             pages.slide(row, sequence.computed);
+        }
+    }
+
+    /** Records the states that this step has saved of a sequence. */
+    private void bindStates(StepPlan done, int index) {
+        SavedStates states = pages.states();
+        Sequence sequence = done.sequence(index);
+        for (int save = 0; states != null && save < done.saveCount(index); save++) {
+            int state = done.saveState(index, save);
+            int page = done.savePosition(index, save) / pages.pageTokens() - 1;
+            if (page >= pages.indexed(sequence.row)) { // the cache was switched off meanwhile
+                states.free(state);
+                continue;
+            }
+            states.bind(state, pages.table(sequence.row)[page]);
+            if (!isLasting(sequence, done.savePosition(index, save))) {
+                sequence.lastState = state;
+                sequence.lastStateStamp = states.stamp(state);
+            }
         }
     }
 

@@ -92,6 +92,16 @@ public final class Sequence {
     int computedOnce;
     /** Prompt tokens whose K and V were found in the cache and never computed for this sequence. */
     int cachedTokens;
+    /** The position behind what its state has, which draft tokens do not change; of models with {@link SavedStates}. */
+    int stateEnd;
+    /** Where its text parts from the cached one that it began like; 0 for nowhere. */
+    int branch;
+    /** Where its text parts from that of a prompt that waits for it; 0 for nowhere. */
+    int fork;
+    /** The saved state behind its last full page; {@link SavedStates#NONE} for none. */
+    int lastState = SavedStates.NONE;
+    /** What {@link SavedStates#stamp} said about it. */
+    long lastStateStamp;
     /** Tokens that it is expected to have still; see {@link PageReserve}. */
     int expectedRest;
     /** The pages that it gets from the KV file before it computes anything; null if there are none. */

@@ -11,6 +11,7 @@ import quire.model.Model;
  *   copyPage   a page whose beginning a sequence needs and another one has
  *   add        a sequence's next tokens
  *   draft      draft tokens behind its last token, if it catches up in this step
+ *   save       the state of recurrent layers before some of its positions
  *   complete   fills the batch; the plan does not change any more
  *
  *   rows      [0, computed) [computed, computed + count) [length, length + drafts)
@@ -29,6 +30,9 @@ public final class StepPlan {
     private final int[] firstLogitRows;
     private final int[] copies; // pairs of pages: from, to
     private final int[] windowCopies; // the same of window pages, from and to −1 where a page holds all layers
+    private final int[] saveCounts;
+    private final int[] savePositions; // of each sequence, Batch.MAX_SAVES; ascending
+    private final int[] saveStates;
     private int copied; // length of copies that is used
     private int size;
     private int rows;
@@ -45,6 +49,9 @@ public final class StepPlan {
         firstLogitRows = new int[maxSequences];
         copies = new int[4 * maxSequences];
         windowCopies = new int[copies.length];
+        saveCounts = new int[maxSequences];
+        savePositions = new int[Batch.MAX_SAVES * maxSequences];
+        saveStates = new int[savePositions.length];
     }
 
     void clear() {
@@ -64,6 +71,7 @@ public final class StepPlan {
         sequences[size] = sequence;
         counts[size] = count;
         drafts[size] = 0;
+        saveCounts[size] = 0;
         wants[size] = sequence.pooled == null && sequence.computed + count == sequence.length();
         scores[size] = sequence.rowsToScore(count);
         logitRows += scores[size] + (wants[size] ? 1 : 0);
@@ -111,6 +119,28 @@ public final class StepPlan {
         logitRows += count;
     }
 
+    /** Saves the state before a position, which this step computes or the step before has. Positions must ascend. */
+    void save(int index, int position, int state) {
+        int at = index * Batch.MAX_SAVES + saveCounts[index]++;
+        savePositions[at] = position;
+        saveStates[at] = state;
+    }
+
+    /** How many states of a sequence this step saves. */
+    int saveCount(int index) {
+        return saveCounts[index];
+    }
+
+    /** The position before which a state is saved. */
+    int savePosition(int index, int save) {
+        return savePositions[index * Batch.MAX_SAVES + save];
+    }
+
+    /** The number of the saved state. */
+    int saveState(int index, int save) {
+        return saveStates[index * Batch.MAX_SAVES + save];
+    }
+
     /** Fills the batch. */
     void complete(KvPages pages) {
         for (int i = 0; i < size; i++) {
@@ -128,11 +158,18 @@ public final class StepPlan {
             if (sequence.pooled != null && sequence.pooled.wants(sequence.computed, sequence.computed + counts[i])) {
                 batch.wantVectors(i);
             }
-            batch.setState(
-                    i,
-                    sequence.row,
-                    drafts[i],
-                    pages.takesState(sequence.row) ? Batch.Start.AT_PAGE : Batch.Start.CONTINUES);
+            boolean takesState = pages.takesState(sequence.row);
+            batch.setState(i, sequence.row, drafts[i], takesState ? Batch.Start.AT_PAGE : Batch.Start.CONTINUES);
+            int saved = pages.savedState(sequence.row);
+            if (takesState && saved != SavedStates.NONE) {
+                batch.takeState(i, saved);
+            }
+            for (int save = 0; save < saveCounts[i]; save++) {
+                batch.saveState(savePosition(i, save), saveState(i, save));
+            }
+        }
+        for (int i = 0; i < size; i++) {
+            pages.releaseState(sequences[i].row);
         }
     }
 

@@ -16,6 +16,7 @@ import quire.model.WindowLayers;
  * @param prefixCache whether pages are shared
  * @param wholePages whether pages are shared only when they are full
  * @param windowLayers whose pages are apart; null if a page holds all layers
+ * @param savedStates states of recurrent layers that can be saved; 0 if a sequence can begin behind each page
  * @param targetNanos of {@link PromptPace}
  * @param cost what {@link StepCost#start} gave
  */
@@ -28,10 +29,11 @@ record TraceHeader(
         boolean prefixCache,
         boolean wholePages,
         @Nullable WindowLayers windowLayers,
+        int savedStates,
         long targetNanos,
         double[] cost) {
     /** "Quire" and the version of the format. */
-    private static final long MAGIC = 0x51_75_69_72_65_00_00_04L;
+    private static final long MAGIC = 0x51_75_69_72_65_00_00_05L;
 
     /** More than any model has of anything. */
     private static final int MOST = 1 << 28;
@@ -52,6 +54,7 @@ record TraceHeader(
         out.writeInt(windowLayers == null ? 0 : windowLayers.positions());
         out.writeBoolean(windowLayers != null && windowLayers.chunked());
         out.writeInt(windowLayers == null ? 0 : windowLayers.pageCount());
+        out.writeInt(savedStates);
         out.writeLong(targetNanos);
         out.writeInt(cost.length);
         for (double number : cost) {
@@ -75,13 +78,14 @@ record TraceHeader(
         int windowPages = TraceReplay.checked(in.readInt(), windowPositions == 0 ? 0 : 1, MOST);
         WindowLayers windowLayers =
                 windowPositions == 0 ? null : new WindowLayers(windowPositions, chunked, windowPages);
+        int savedStates = TraceReplay.checked(in.readInt(), 0, MOST);
         long targetNanos = in.readLong();
         double[] cost = new double[TraceReplay.checked(in.readInt(), 0, MAX_COST)];
         for (int i = 0; i < cost.length; i++) {
             cost[i] = in.readDouble();
         }
         return new TraceHeader(
-                limits, maxContext, pageCount, pageTokens, prefixCache, wholePages, windowLayers, targetNanos, cost);
+                limits, maxContext, pageCount, pageTokens, prefixCache, wholePages, windowLayers, savedStates, targetNanos, cost);
     }
 
     private static int number(DataInput in) throws IOException {

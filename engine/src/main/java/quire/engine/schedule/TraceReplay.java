@@ -134,7 +134,8 @@ public final class TraceReplay {
                 header.maxContext(),
                 index,
                 header.windowLayers(),
-                limits.tokens());
+                limits.tokens(),
+                header.savedStates());
         EngineConfig queue = EngineConfig.builder()
                 .maxQueuedRequests(Integer.MAX_VALUE)
                 .maxQueuedTokens(Long.MAX_VALUE / 2)

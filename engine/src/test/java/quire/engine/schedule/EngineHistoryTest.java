@@ -69,6 +69,8 @@ class EngineHistoryTest {
 
     private static final int WINDOW_HISTORIES = 400 * FACTOR;
 
+    private static final int STATE_HISTORIES = 400 * FACTOR;
+
     /** Bits of the prefix index's hash: with none or few of them, many different texts have equal hashes. */
     private static final long[] HASH_MASKS = {0, 3, -1};
 
@@ -321,7 +323,7 @@ class EngineHistoryTest {
             Path trace = seed % 8 == 0 ? folder.resolve("windows.trace") : null;
             Path path = seed % 8 == 3 || seed % 8 == 4 ? folder.resolve("windows.kv") : null;
             for (int turn = path == null ? 1 : 0; turn < 2; turn++) {
-                History history = new History(seed, seed % 2 == 1, path, trace, true);
+                History history = new History(seed, seed % 2 == 1, path, trace, Layers.WINDOWS);
                 history.beams = seed % 16 == 2 && history.maxContext >= 8;
                 try {
                     if (history.beams) {
@@ -363,6 +365,56 @@ class EngineHistoryTest {
                 .isGreaterThan(WINDOW_HISTORIES / 3);
     }
 
+    /**
+     * With states that are saved behind some pages: few, so that they are written over while others begin with them. Some
+     * histories are recorded and replayed.
+     */
+    @Test
+    void randomHistories_withSavedStates_everyAnswerIsWhatItIsAlone() throws IOException {
+        long preemptions = 0;
+        long hitTokens = 0;
+        long rejectedTokens = 0;
+        long savedStates = 0;
+        for (long seed = 0; seed < STATE_HISTORIES; seed++) {
+            Path trace = seed % 8 == 0 ? folder.resolve("states.trace") : null;
+            History history = new History(seed, seed % 2 == 1, null, trace, Layers.STATES);
+            try {
+                if (seed % 16 == 2 && history.maxContext >= 8) {
+                    history.playLong(1_000);
+                } else {
+                    history.play();
+                }
+                if (trace != null) {
+                    ReplayedTrace replayed = TraceReplay.run(trace, CostModel::ofStart);
+                    assertThat(replayed.difference()).isNull();
+                    assertThat(replayed.steps()).isEqualTo(history.steps);
+                    Files.delete(trace);
+                }
+            } catch (AssertionError | RuntimeException e) {
+                throw new AssertionError("history " + seed + " " + history.describe(), e);
+            }
+            EngineStats stats = history.loop.tracker().stats();
+            preemptions += history.preempted;
+            hitTokens += stats.prefixCache().hitTokens();
+            SpeculationCounts counts = stats.speculation().counts();
+            rejectedTokens += counts.draftTokens() - counts.acceptedTokens();
+            savedStates += history.savedStates;
+        }
+        assertThat(preemptions).isGreaterThan(STATE_HISTORIES / 3);
+        assertThat(hitTokens).isGreaterThan(10L * STATE_HISTORIES);
+        assertThat(rejectedTokens).isGreaterThan(STATE_HISTORIES / 10);
+        assertThat(savedStates).as("saved states, in all steps").isGreaterThan(10L * STATE_HISTORIES);
+    }
+
+    /** What a model has beside keys and values of all positions. */
+    private enum Layers {
+        PLAIN,
+        /** Layers with a window, whose pages are apart. */
+        WINDOWS,
+        /** Recurrent layers, whose states are saved behind some pages. */
+        STATES
+    }
+
     /** Changes bits in a random part of a file, but not those that say what kind of file it is. */
     private static void damage(Path path, SplittableRandom random) throws IOException {
         byte[] bytes = Files.readAllBytes(path);
@@ -394,6 +446,7 @@ class EngineHistoryTest {
         private long paused; // sequences of the background of all steps
         private long shortestWithHalf; // steps with a short prompt behind a longer one
         private long givenBack; // window pages before the windows, in all steps
+        private long savedStates; // in all steps
         private long withoutPartner; // pages in the index, in all steps
         private final IdentityHashMap<Sequence, Integer> missedSteps = new IdentityHashMap<>(); // in a row
         private boolean lastForGuests;
@@ -418,11 +471,11 @@ class EngineHistoryTest {
          * @param trace file for a trace; null for none
          */
         History(long seed, boolean speculating, @Nullable Path path, @Nullable Path trace) {
-            this(seed, speculating, path, trace, false);
+            this(seed, speculating, path, trace, Layers.PLAIN);
         }
 
-        /** @param windows whether the model has layers with a window whose pages are apart */
-        History(long seed, boolean speculating, @Nullable Path path, @Nullable Path trace, boolean windows) {
+        /** @param layers what else the model has */
+        History(long seed, boolean speculating, @Nullable Path path, @Nullable Path trace, Layers layers) {
             this.speculating = speculating;
             random = new SplittableRandom(seed);
             tenants = 1 + random.nextInt(4);
@@ -448,7 +501,10 @@ class EngineHistoryTest {
             int logitRows =
                     speculating ? maxSequences + random.nextInt(maxBatchedTokens - maxSequences + 1) : maxSequences;
             model = new FakeModel(vocabulary, context, pageTokens, pageCount, maxBatchedTokens, logitRows);
-            if (windows) {
+            if (layers == Layers.STATES) {
+                model.withStates(maxSequences, 1 + new SplittableRandom(~seed).nextInt(3 * maxSequences));
+            }
+            if (layers == Layers.WINDOWS) {
                 SplittableRandom sizes = new SplittableRandom(~seed);
                 int positions = 1 + sizes.nextInt(sizes.nextBoolean() ? 8 : context);
                 int step = WindowLayers.stepPages(pageTokens, maxSequences, maxBatchedTokens);
@@ -899,6 +955,7 @@ class EngineHistoryTest {
                     model.poisonWindow(window);
                 }
             }
+            savedStates += loop.pages().states() == null ? 0 : loop.pages().states().saved();
             withoutPartner += loop.pages().indexedWithoutPartner();
             for (int page = 0; page < model.pageCount(); page++) {
                 if (loop.pages().isFree(page)) {
