@@ -109,7 +109,7 @@ final class RecurrentState {
     static long savedBytes(Recurrence recurrence) {
         long states = (long) recurrence.stateSize() * recurrence.width();
         long inputs = (long) ring(recurrence) * recurrence.channels();
-        return recurrence.hasStates() ? Float.BYTES * recurrence.count() * (states + inputs) : 0;
+        return recurrence.hasStates() ? (long) Float.BYTES * recurrence.count() * (states + inputs) : 0;
     }
 
     /** Bytes of the state beside one page, in all layers; 0 if they are too large for that. */

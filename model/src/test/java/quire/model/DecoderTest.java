@@ -348,6 +348,107 @@ class DecoderTest {
         }
     }
 
+    /** States are saved in the middle of chunks, and of draft tokens that turned out to be right. */
+    @ParameterizedTest
+    @ValueSource(strings = {"mamba", "mamba2", "granitehybrid", "falcon-h1", "qwen3next"})
+    void forward_beginsWithASavedState_sameBits(String architecture) {
+        Path file = FamilyModels.write(folder, architecture, ElementType.Q4_0, 20);
+        try (Gguf gguf = Gguf.open(file);
+                Workers workers = new Workers(2)) {
+            ModelConfig config = ModelConfig.from(gguf);
+            Decoder.Capacity capacity = new Decoder.Capacity(KvType.F16, 16, PAGES, 64, 4, 3, false, 0, 5);
+            try (Decoder decoder = Decoder.load(gguf, config, KernelSets.best(), workers, capacity)) {
+                assertThat(decoder.savedStates()).isEqualTo(5);
+                int[] tokens =
+                        new Random(20).ints(50, 0, RandomModels.VOCABULARY_SIZE).toArray();
+                int[] pages = IntStream.range(0, 8).toArray();
+                int[] expected = lastLogits(decoder, tokens);
+                Batch batch = new Batch(64, 1);
+                batch.add(tokens, 0, 20, pages, 1);
+                batch.saveState(1, 4);
+                batch.saveState(16, 0);
+                batch.saveState(20, 1);
+                decoder.forward(batch);
+                batch.clear();
+                batch.add(tokens, 20, 28, pages, 1);
+                batch.setState(0, 0, 6, Batch.Start.CONTINUES); // the tokens from 22 on
+                batch.saveState(21, 2);
+                decoder.forward(batch);
+                batch.clear();
+                batch.add(tokens, 27, 40, pages, 1);
+                batch.saveState(25, 3);
+                batch.saveState(39, 2);
+                decoder.forward(batch);
+                int[][] positionAndState = {{1, 4}, {16, 0}, {20, 1}, {25, 3}, {39, 2}};
+                for (int[] each : positionAndState) {
+                    batch.clear();
+                    batch.add(tokens, each[0], 50, pages, 1);
+                    batch.setState(0, 2, 0, Batch.Start.CONTINUES);
+                    batch.takeState(0, each[1]);
+                    assertThat(bits(decoder.forward(batch), 0))
+                            .as("%s from position %d", architecture, each[0])
+                            .isEqualTo(expected);
+                }
+            }
+        }
+    }
+
+    @Test
+    void forward_savedStateThatIsNotThere_throws() {
+        Path file = FamilyModels.write(folder, "granitehybrid", ElementType.F32, 20);
+        try (Gguf gguf = Gguf.open(file);
+                Workers workers = new Workers(1)) {
+            ModelConfig config = ModelConfig.from(gguf);
+            Decoder.Capacity capacity = new Decoder.Capacity(KvType.F16, 16, PAGES, 64, 4, 3, false, 0, 2);
+            try (Decoder decoder = Decoder.load(gguf, config, KernelSets.best(), workers, capacity)) {
+                int[] tokens = new int[40];
+                int[] pages = {0, 1, 2};
+                Batch batch = new Batch(64, 2);
+                batch.add(tokens, 0, 16, pages, 1);
+                batch.saveState(10, 1);
+                decoder.forward(batch);
+                batch.clear();
+                batch.add(tokens, 12, 20, pages, 1);
+                batch.takeState(0, 0);
+                assertThatThrownBy(() -> decoder.forward(batch))
+                        .isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("the saved state 0, which is none");
+                batch.takeState(0, 1);
+                assertThatThrownBy(() -> decoder.forward(batch))
+                        .isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("the saved state 1 of position 10");
+                for (int position : new int[] {16, 21}) { // the state has it already, or the step does not come to it
+                    batch.clear();
+                    batch.add(tokens, 16, 20, pages, 1);
+                    batch.saveState(position, 1);
+                    assertThatThrownBy(() -> decoder.forward(batch))
+                            .isInstanceOf(IllegalArgumentException.class)
+                            .hasMessageContaining("before position " + position + " cannot be saved");
+                }
+                batch.clear();
+                batch.add(tokens, 16, 20, pages, 1);
+                batch.setState(0, 0, 2, Batch.Start.CONTINUES);
+                batch.saveState(19, 1); // behind a draft token
+                assertThatThrownBy(() -> decoder.forward(batch)).isInstanceOf(IllegalArgumentException.class);
+                assertThatThrownBy(() -> batch.saveState(19, 1))
+                        .isInstanceOf(IllegalArgumentException.class)
+                        .hasMessageContaining("in ascending order");
+                batch.clear();
+                batch.add(tokens, 16, 20, pages, 1);
+                batch.saveState(18, 2);
+                assertThatThrownBy(() -> decoder.forward(batch)).hasMessageContaining("number 2 of 2");
+                batch.clear();
+                batch.add(tokens, 10, 12, pages, 1);
+                batch.setState(0, 1, 0, Batch.Start.CONTINUES);
+                batch.takeState(0, 1);
+                batch.add(tokens, 16, 20, pages, 1);
+                batch.setState(1, 0, 0, Batch.Start.CONTINUES);
+                batch.saveState(17, 1);
+                assertThatThrownBy(() -> decoder.forward(batch)).hasMessageContaining("in the same step");
+            }
+        }
+    }
+
     @Test
     void forward_stateThatIsNotThere_throws() {
         Path file = FamilyModels.write(folder, "lfm2", ElementType.F32, 20);

@@ -29,6 +29,7 @@ class PrefixCacheTest {
 
     private int rows;
     private int draftRows;
+    private int savedStates; // of a recurrent model; 0 for another one
 
     private EngineLoop loop(int pages, UnaryOperator<EngineConfig.Builder> config, FakeModel... draft) {
         EngineConfig built = config.apply(EngineConfig.builder()
@@ -42,6 +43,9 @@ class PrefixCacheTest {
                 .build();
         FakeModel model = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, CONTEXT, PAGE, pages, BUDGET, BUDGET);
         model.onForward(batch -> rows += batch.rows());
+        if (savedStates > 0) {
+            model.withStates(8, savedStates);
+        }
         EngineLoop.Builder loop = EngineLoop.builder(model, new FakeTokenizer(), built)
                 .reserve(new PageReserve(0, 0)); // so that pages run out
         if (draft.length > 0) {
@@ -118,6 +122,71 @@ class PrefixCacheTest {
         assertThat(stats.hitTokens()).isEqualTo(496 + 480);
         assertThat(loop.tracker().stats().promptTokens()).isEqualTo(500 + 4 + 16);
         assertThat(stats.cachedPages()).isEqualTo(31);
+    }
+
+    @Test
+    void states_samePromptAgain_beginsBehindItsLastPage() {
+        savedStates = 32;
+        EngineLoop loop = loop(100);
+        Request request = request(text(1, 500), 1);
+
+        assertThat(rowsOf(loop, request)).isEqualTo(500);
+        assertThat(rowsOf(loop, request)).isEqualTo(500 - 496);
+        assertThat(rowsOf(loop, request(text(1, 496), 1))).as("before the answer's header").isEqualTo(496 - 480);
+        assertThat(rowsOf(loop, request(join(text(1, 490), text(2, 30)), 1)))
+                .as("another answer's header")
+                .isEqualTo(520 - 480);
+    }
+
+    /** The second text shows where others like it part, the third one begins there. */
+    @Test
+    void states_textsThatPart_beginWhereTheyPart() {
+        savedStates = 32;
+        EngineLoop loop = loop(200);
+        int[] common = text(1, 200);
+        assertThat(rowsOf(loop, request(join(common, text(2, 100)), 1))).isEqualTo(300);
+        assertThat(rowsOf(loop, request(join(common, text(3, 100)), 1))).isEqualTo(300);
+        assertThat(rowsOf(loop, request(join(common, text(4, 100)), 1))).isEqualTo(300 - 192);
+    }
+
+    /** One prompt computes the common beginning, the others wait for its state. */
+    @Test
+    void states_promptsTogether_computeTheirBeginningOnce() {
+        savedStates = 32;
+        EngineLoop loop = loop(200);
+        List<Request> requests = new ArrayList<>();
+        List<TokenStream> streams = new ArrayList<>();
+        for (int i = 0; i < 5; i++) {
+            requests.add(request(join(text(1, 300), text(2 + i, 40 + i)), 1));
+            streams.add(loop.submit(requests.get(i)));
+        }
+        for (int i = 0; i < 5; i++) {
+            finish(loop, requests.get(i), streams.get(i));
+        }
+        assertThat(rows).isEqualTo(340 + 41 + 42 + 43 + 44 + 4 * (300 - 288));
+    }
+
+    @Test
+    void states_nextTurnOfAChat_beginsBehindTheAnswer() {
+        savedStates = 32;
+        EngineLoop loop = loop(100);
+        int[] text = answer(loop, request(text(1, 200), 100));
+
+        assertThat(rowsOf(loop, request(join(text, text(2, 20)), 1))).isEqualTo(320 - 288);
+    }
+
+    /** One state for all: each save takes it from another text. */
+    @Test
+    void states_one_isUsedAsLongAsItIsThere() {
+        savedStates = 1;
+        EngineLoop loop = loop(200);
+        Request first = request(text(1, 100), 1);
+        Request second = request(text(2, 100), 1);
+
+        assertThat(rowsOf(loop, first)).isEqualTo(100);
+        assertThat(rowsOf(loop, first)).isLessThan(100);
+        assertThat(rowsOf(loop, second)).isEqualTo(100);
+        assertThat(rowsOf(loop, first)).isEqualTo(100);
     }
 
     @Test
