@@ -139,10 +139,9 @@ public final class Engine implements AutoCloseable {
             int threads = threads(possible);
             MemoryPlan plan =
                     plan(file, shape, draftFile, possible, kernels, MachineMemory.here(), JavaMemory.here(threads));
-                        boolean hasNoState = shape.savedStateBytes() > 0 && plan.savedStates() == 0;
-            EngineConfig config = hasNoState
-                    ? possible.toBuilder().prefixCache(false).build()
-                    : possible;
+            boolean hasNoState = shape.savedStateBytes() > 0 && plan.savedStates() == 0;
+            EngineConfig config =
+                    hasNoState ? possible.toBuilder().prefixCache(false).build() : possible;
             if (wanted.prefixCache() && !config.prefixCache()) {
                 LOG.log(
                         Level.INFO,
@@ -153,7 +152,7 @@ public final class Engine implements AutoCloseable {
                                                 + ", more than a quarter of the KV cache: raise kvCacheBytes, or set"
                                                 + " savedStates"));
             }
-String name = shape.name().isEmpty() ? String.valueOf(path.getFileName()) : shape.name();
+            String name = shape.name().isEmpty() ? String.valueOf(path.getFileName()) : shape.name();
             LoadProgress progress = new LoadProgress(
                     name,
                     Decoder.matrixBytes(file) + (draftFile == null ? 0 : Decoder.matrixBytes(draftFile)),

@@ -178,11 +178,7 @@ public final class MemoryPlan {
             List<Layers> layers = new ArrayList<>();
             counts.forEach((one, count) -> layers.add(new Layers(count, one.kvHeads, one.headDim, one.window)));
             return new Shape(
-                    layers,
-                    model.contextLength(),
-                    model.stateBytes(),
-                    model.pageStateBytes(),
-                    model.savedStateBytes());
+                    layers, model.contextLength(), model.stateBytes(), model.pageStateBytes(), model.savedStateBytes());
         }
 
         /** The window of the layers that have one; 0 if none has. */

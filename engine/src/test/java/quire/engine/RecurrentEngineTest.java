@@ -46,14 +46,20 @@ class RecurrentEngineTest {
             long bytes = ModelConfig.from(file).savedStateBytes();
             assertThat(bytes).isPositive();
             assertThat(savedStates(file, config)).isEqualTo(8);
-            assertThat(savedStates(file, config.toBuilder().savedStates(3).build())).isEqualTo(3);
+            assertThat(savedStates(file, config.toBuilder().savedStates(3).build()))
+                    .isEqualTo(3);
             EngineConfig small = config.toBuilder().kvCacheBytes(4 * 5 * bytes).build();
             assertThat(savedStates(file, small)).isEqualTo(5);
-            assertThat(savedStates(file, config.toBuilder().prefixCache(false).build())).isZero();
+            assertThat(savedStates(file, config.toBuilder().prefixCache(false).build()))
+                    .isZero();
             MemoryPlan plan = plan(file, config);
             assertThat(plan.toString()).contains("saved states").contains("4 for each of maxSequences (2)");
-            assertThat(plan.engineBytes()).isEqualTo(plan(file, config.toBuilder().savedStates(1).build()).engineBytes() + 7 * bytes);
-            EngineConfig tooMany = config.toBuilder().savedStates(Integer.MAX_VALUE).build();
+            assertThat(plan.engineBytes())
+                    .isEqualTo(plan(file, config.toBuilder().savedStates(1).build())
+                                    .engineBytes()
+                            + 7 * bytes);
+            EngineConfig tooMany =
+                    config.toBuilder().savedStates(Integer.MAX_VALUE).build();
             assertThatThrownBy(() -> plan(file, tooMany))
                     .isInstanceOf(IllegalArgumentException.class)
                     .hasMessageContainingAll("savedStates is 2147483647", "choose less");

@@ -168,8 +168,7 @@ public final class Batch {
      */
     public void saveState(int position, int saved) {
         int sequence = sequences - 1;
-        if (saveCounts[sequence] == MAX_SAVES
-                || (saveCounts[sequence] > 0 && savePositions[saves - 1] >= position)) {
+        if (saveCounts[sequence] == MAX_SAVES || (saveCounts[sequence] > 0 && savePositions[saves - 1] >= position)) {
             throw new IllegalArgumentException("the state before position " + position + " cannot be saved behind "
                     + saveCounts[sequence] + " others: at most " + MAX_SAVES + " are possible, in ascending order");
         }

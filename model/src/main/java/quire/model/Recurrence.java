@@ -136,10 +136,8 @@ public record Recurrence(
         return switch (kind) {
             case CONVOLUTION -> "short convolutions of " + taps + " positions" + where;
             case SELECTIVE -> "Mamba with states of " + stateSize + " × " + width + where;
-            case STATE_SPACE ->
-                "Mamba-2 with " + heads + " states of " + stateSize + " × " + headDim() + where;
-            case DELTA_NET ->
-                "gated delta net with " + heads + " states of " + stateSize + " × " + headDim() + where;
+            case STATE_SPACE -> "Mamba-2 with " + heads + " states of " + stateSize + " × " + headDim() + where;
+            case DELTA_NET -> "gated delta net with " + heads + " states of " + stateSize + " × " + headDim() + where;
         };
     }
 }

@@ -176,7 +176,10 @@ final class SavedStates {
             int page = stateToPage[state];
             require(page != RESERVED, state, "is written by no step");
             require(page == NONE || pageToState[page] == state, state, "is not that of its page");
-            require(page == NONE || index.contains(page), state, "is behind page " + page + ", which is not in the index");
+            require(
+                    page == NONE || index.contains(page),
+                    state,
+                    "is behind page " + page + ", which is not in the index");
             int rows = 0;
             for (int held : rowToState) {
                 rows += held == state ? 1 : 0;

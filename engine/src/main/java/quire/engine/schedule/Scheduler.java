@@ -1163,9 +1163,8 @@ final class Scheduler {
                 if (!isLasting && 2 * running.size() > states.total()) {
                     break; // others would lose theirs
                 }
-                int state = isLasting
-                        ? states.reserve()
-                        : states.reserveAgain(sequence.lastState, sequence.lastStateStamp);
+                int state =
+                        isLasting ? states.reserve() : states.reserveAgain(sequence.lastState, sequence.lastStateStamp);
                 if (state == SavedStates.NONE) {
                     break;
                 }

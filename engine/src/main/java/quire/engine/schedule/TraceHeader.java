@@ -85,7 +85,16 @@ record TraceHeader(
             cost[i] = in.readDouble();
         }
         return new TraceHeader(
-                limits, maxContext, pageCount, pageTokens, prefixCache, wholePages, windowLayers, savedStates, targetNanos, cost);
+                limits,
+                maxContext,
+                pageCount,
+                pageTokens,
+                prefixCache,
+                wholePages,
+                windowLayers,
+                savedStates,
+                targetNanos,
+                cost);
     }
 
     private static int number(DataInput in) throws IOException {

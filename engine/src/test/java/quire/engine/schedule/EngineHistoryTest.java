@@ -955,7 +955,8 @@ class EngineHistoryTest {
                     model.poisonWindow(window);
                 }
             }
-            savedStates += loop.pages().states() == null ? 0 : loop.pages().states().saved();
+            savedStates +=
+                    loop.pages().states() == null ? 0 : loop.pages().states().saved();
             withoutPartner += loop.pages().indexedWithoutPartner();
             for (int page = 0; page < model.pageCount(); page++) {
                 if (loop.pages().isFree(page)) {

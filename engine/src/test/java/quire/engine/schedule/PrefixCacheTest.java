@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.function.UnaryOperator;
 import java.util.stream.IntStream;
@@ -132,7 +133,9 @@ class PrefixCacheTest {
 
         assertThat(rowsOf(loop, request)).isEqualTo(500);
         assertThat(rowsOf(loop, request)).isEqualTo(500 - 496);
-        assertThat(rowsOf(loop, request(text(1, 496), 1))).as("before the answer's header").isEqualTo(496 - 480);
+        assertThat(rowsOf(loop, request(text(1, 496), 1)))
+                .as("before the answer's header")
+                .isEqualTo(496 - 480);
         assertThat(rowsOf(loop, request(join(text(1, 490), text(2, 30)), 1)))
                 .as("another answer's header")
                 .isEqualTo(520 - 480);
@@ -164,6 +167,38 @@ class PrefixCacheTest {
             finish(loop, requests.get(i), streams.get(i));
         }
         assertThat(rows).isEqualTo(340 + 41 + 42 + 43 + 44 + 4 * (300 - 288));
+    }
+
+    /** The texts of three prompts part at two places, and a state is saved at both. */
+    @Test
+    void states_promptsTogetherThatPartAtTwoPlaces_computeTheirBeginningsOnce() {
+        savedStates = 32;
+        EngineLoop loop = loop(200);
+        int[] text = text(1, 400);
+        List<Request> requests = List.of(
+                request(text, 1),
+                request(join(Arrays.copyOf(text, 300), text(2, 110)), 1),
+                request(join(Arrays.copyOf(text, 100), text(3, 320)), 1));
+        List<TokenStream> streams = requests.stream().map(loop::submit).toList();
+        for (int i = 0; i < 3; i++) {
+            finish(loop, requests.get(i), streams.get(i));
+        }
+        assertThat(rows).isEqualTo(400 + (410 - 288) + (420 - 96));
+    }
+
+    @Test
+    void states_promptOfAnotherSalt_doesNotWait() {
+        savedStates = 32;
+        EngineLoop loop = loop(200);
+        Request request = request(text(1, 500), 1);
+        TokenStream first = loop.submit(request);
+        TokenStream salted = loop.submit(new Request(request.prompt(), request.params(), "tenant"));
+        loop.doWork();
+
+        List<Sequence> running = loop.scheduler().running();
+        assertThat(running).hasSize(2).allSatisfy(sequence -> assertThat(sequence.computed).isPositive());
+        finish(loop, request, first);
+        finish(loop, request, salted);
     }
 
     @Test

@@ -87,7 +87,9 @@ class SavedStatesTest {
         assertThat(states.reserveAgain(own, other)).as("held").isNotEqualTo(own);
         states.release(own);
         states.forget(1);
-        assertThat(states.reserveAgain(SavedStates.NONE, 0)).as("the only one left").isEqualTo(own);
+        assertThat(states.reserveAgain(SavedStates.NONE, 0))
+                .as("the only one left")
+                .isEqualTo(own);
     }
 
     @Test
