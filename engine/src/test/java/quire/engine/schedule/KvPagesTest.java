@@ -336,18 +336,54 @@ class KvPagesTest {
         pages.checkIntegrity();
     }
 
+    /** With saved states, a row takes as many pages as there are up to the last one with a state. */
+    @Test
+    void adopt_pagesWithoutAState_areTakenWithOneThatHasIt() {
+        PrefixIndex index = new PrefixIndex(12, 2, 7, -1);
+        KvPages pages = new KvPages(12, 2, 2, 16, index, null, 0, 2);
+        SavedStates states = pages.states();
+        assertThat(states).isNotNull();
+        int[] text = "aabbccddx".chars().toArray();
+        CachedPrefix prefix = new CachedPrefix(CacheSalt.NONE);
+        pages.begin(0, prefix, 9);
+        pages.begin(1, prefix, 9);
+        for (int i = 0; i < 4; i++) {
+            pages.add(0, text, CacheSalt.NONE);
+        }
+        assertThat(pages.adoptable(1, text, 9, CacheSalt.NONE)).isZero();
+        assertThat(pages.match(prefix, text, 9)).isZero();
+        assertThat(prefix.found).isEqualTo(4);
+
+        states.bind(states.reserve(), pages.table(0)[0]);
+        states.bind(states.reserve(), pages.table(0)[2]);
+        assertThat(pages.match(prefix, text, 9)).isEqualTo(6);
+        assertThat(pages.adoptable(1, text, 9, CacheSalt.NONE)).isEqualTo(3);
+        assertThat(pages.adoptable(1, text, 6, CacheSalt.NONE)).isEqualTo(1);
+        for (int i = 0; i < 3; i++) {
+            pages.adopt(1, text, CacheSalt.NONE);
+        }
+        assertThat(pages.takesState(1)).isTrue();
+        assertThat(pages.savedState(1)).isEqualTo(1);
+        pages.checkIntegrity();
+        pages.release(1);
+        assertThat(pages.savedState(1)).isEqualTo(SavedStates.NONE);
+        pages.checkIntegrity();
+    }
+
     @Test
     void adopt_pageThatAnotherRowComputed_takesIt() {
         Cache cache = new Cache(6, 4, -1);
         KvPages pages = cache.pages;
         int[] text = "aaaabbbbc".chars().toArray();
         pages.begin(1, new CachedPrefix(CacheSalt.NONE), 9);
-        assertThat(pages.adopt(1, text, 9, CacheSalt.NONE)).isFalse();
+        assertThat(pages.adoptable(1, text, 9, CacheSalt.NONE)).isZero();
         cache.start(0, "aaaabbbbx");
 
-        assertThat(pages.adopt(1, text, 9, CacheSalt.NONE)).isTrue();
-        assertThat(pages.adopt(1, text, 8, CacheSalt.NONE)).isFalse(); // would leave no token to compute
-        assertThat(pages.adopt(1, text, 9, CacheSalt.NONE)).isTrue();
+        assertThat(pages.adoptable(1, text, 9, CacheSalt.NONE)).isEqualTo(1);
+        pages.adopt(1, text, CacheSalt.NONE);
+        assertThat(pages.adoptable(1, text, 8, CacheSalt.NONE)).isZero(); // would leave no token to compute
+        assertThat(pages.adoptable(1, text, 9, CacheSalt.NONE)).isEqualTo(1);
+        pages.adopt(1, text, CacheSalt.NONE);
 
         assertThat(cache.table(1)).startsWith(cache.table(0)[0], cache.table(0)[1]);
         assertThat(pages.used()).isEqualTo(4);
