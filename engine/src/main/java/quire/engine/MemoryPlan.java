@@ -465,6 +465,7 @@ public final class MemoryPlan {
     private int heapBytesOfPage() {
         return PAGE_BYTES
                 + (model.shape.window() > 0 ? WINDOW_PAGE_BYTES : 0)
+                + (model.shape.savedStateBytes > 0 ? Integer.BYTES : 0) // SavedStates
                 + (config.prefixCache() ? indexBytesOfPage() : 0)
                 + (config.kvDisk() == null ? 0 : TIER_PAGE_BYTES);
     }
