@@ -1,10 +1,11 @@
-// Drives the web page in a browser: node page.mjs CHROMIUM URL URL_WITH_KEY URL_OF_TWO FOLDER. PageInBrowserTest starts it, with servers
-// whose answers are scripted: "markup" gets Markdown and hostile markup, "tool" a call of a tool, "endless" an answer without
-// end. The last server has the models story and tale, and room for one. Writes pictures into FOLDER. Ends with an error at the first expectation that does not hold.
+// Drives the web page in a browser: node page.mjs CHROMIUM URL URL_WITH_KEY URL_OF_TWO URL_OF_TINY FOLDER. PageInBrowserTest starts it,
+// with servers whose answers are scripted: "markup" gets Markdown and hostile markup, "tool" a call of a tool, "endless" an answer
+// without end. Then come a server that has the models story and tale and room for one, and one with the built-in model. Writes pictures
+// into FOLDER. Ends with an error at the first expectation that does not hold.
 import assert from 'node:assert/strict';
 import {chromium} from 'playwright-core';
 
-const [executablePath, url, urlWithKey, urlOfTwo, folder] = process.argv.slice(2);
+const [executablePath, url, urlWithKey, urlOfTwo, urlOfTiny, folder] = process.argv.slice(2);
 const browser = await chromium.launch({executablePath, args: ['--no-sandbox', '--disable-gpu']});
 const complaints = [];
 
@@ -187,6 +188,28 @@ await two.locator('#pages').waitFor();
 assert.equal(await two.locator('#notice').isVisible(), false);
 assert.match(await two.locator('#figures').textContent(), /KV pages in use/);
 await two.screenshot({path: folder + '/two-engine.png'});
+
+// The picture of the README: the built-in model at work.
+const tiny = await newPage({viewport: {width: 960, height: 640}});
+await tiny.goto(urlOfTiny);
+await tiny.locator('#tab-engine').click();
+let working = true;
+const work = Promise.all(['Once upon a time', 'The capital of Italy', 'A fox and a hen', 'One day, a boy'].map(async (prompt, i) => {
+  for (let seed = 0; working; seed++) {
+    const response = await fetch(urlOfTiny + '/v1/completions', {
+      method: 'POST',
+      headers: {'Content-Type': 'application/json'},
+      body: JSON.stringify({prompt, max_tokens: 200 + 40 * i, ignore_eos: true, temperature: 1, seed}),
+    });
+    assert.equal(response.status, 200);
+    await response.text();
+  }
+}));
+await until(async () => (await stats(tiny)).steps > 3_000, 'the built-in model makes no steps');
+await until(async () => await tiny.locator('#running .row').count() > 1, 'no requests run');
+await tiny.screenshot({path: folder + '/page-engine.png'});
+working = false;
+await work;
 
 assert.deepEqual(complaints, []);
 await browser.close();

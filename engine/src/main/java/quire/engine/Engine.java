@@ -29,6 +29,7 @@ import quire.engine.speculate.Speculator;
 import quire.model.Decoder;
 import quire.model.Model;
 import quire.model.ModelConfig;
+import quire.model.ModelFacts;
 import quire.model.Pooling;
 import quire.model.Ranking;
 import quire.model.RopeScaling;
@@ -75,6 +76,7 @@ public final class Engine implements AutoCloseable {
     private final String name;
     private final Pooling pooling;
     private final @Nullable Ranking ranking;
+    private final @Nullable ModelFacts facts;
     private final EngineLoop loop;
     private final Thread thread;
     private final AtomicBoolean modelClosed = new AtomicBoolean();
@@ -89,6 +91,7 @@ public final class Engine implements AutoCloseable {
             String name,
             Pooling pooling,
             @Nullable Ranking ranking,
+            @Nullable ModelFacts facts,
             EngineLoop loop) {
         this.model = model;
         this.release = release;
@@ -99,6 +102,7 @@ public final class Engine implements AutoCloseable {
         this.name = name;
         this.pooling = pooling;
         this.ranking = ranking;
+        this.facts = facts;
         this.loop = loop;
         thread = Thread.ofPlatform().daemon().name("engine").unstarted(loop);
     }
@@ -264,6 +268,7 @@ public final class Engine implements AutoCloseable {
                     name,
                     Pooling.of(file),
                     Ranking.of(file, shape.hidden()),
+                    ModelFacts.of(file, shape),
                     loop);
             engine.start(config);
             Thread.ofPlatform().daemon().name("vocabulary").start(loop::prepareConstraints);
@@ -495,6 +500,7 @@ public final class Engine implements AutoCloseable {
                 name,
                 Pooling.LAST,
                 null,
+                null,
                 loop);
         engine.start(config);
         return engine;
@@ -649,6 +655,11 @@ public final class Engine implements AutoCloseable {
     /** The model's name. */
     public String modelName() {
         return name;
+    }
+
+    /** What the model's file says of it; null if the model did not come from a file. */
+    public @Nullable ModelFacts facts() {
+        return facts;
     }
 
     /**

@@ -39,10 +39,12 @@ public interface EngineListener {
      *
      * @param promptNanos from the first step with its prompt to its first token
      * @param decodeNanos from its first token to its last one
+     * @param computedTokens prompt tokens that were computed; those found in the prefix cache are not
      * @param completionTokens tokens generated
      * @param maxTokens the most that it could have had
      */
-    default void onAnswered(long promptNanos, long decodeNanos, int completionTokens, int maxTokens) {}
+    default void onAnswered(
+            long promptNanos, long decodeNanos, int computedTokens, int completionTokens, int maxTokens) {}
 
     /** A step over {@code tokens} tokens of {@code sequences} sequences took {@code nanos}. */
     default void onStep(int tokens, int sequences, long nanos) {}

@@ -4,6 +4,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.function.IntToLongFunction;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -32,6 +33,12 @@ final class MetricsText {
         return new MetricsText(nameToSamples, prefix, label("model_name", model));
     }
 
+    /** Adds samples to the same text that have a further label. */
+    MetricsText with(String name, String value) {
+        return new MetricsText(
+                nameToSamples, prefix, (labels.isEmpty() ? "" : labels + ",") + label(name, value));
+    }
+
     /** Adds to the same text, under vLLM's names. */
     MetricsText asVllm() {
         return new MetricsText(nameToSamples, "vllm:", label("engine", "0") + "," + labels);
@@ -53,12 +60,17 @@ final class MetricsText {
         }
 
         void add(double value) {
+            counts[bucket(bounds, value)]++;
+            sum += value;
+        }
+
+        /** The index of the bucket of a value; the last one is for values above all bounds. */
+        static int bucket(double[] bounds, double value) {
             int bucket = 0;
             while (bucket < bounds.length && value > bounds[bucket]) {
                 bucket++;
             }
-            counts[bucket]++;
-            sum += value;
+            return bucket;
         }
     }
 
@@ -88,11 +100,12 @@ final class MetricsText {
         return samples.append(' ');
     }
 
-    void info(String name, Map<String, String> values) {
+    /** A sample with further labels, sorted. */
+    void info(String name, Map<String, String> values, long value) {
         StringBuilder further = new StringBuilder();
-        new TreeMap<>(values).forEach((label, value) -> further.append(further.isEmpty() ? "" : ",")
-                .append(label(label, value)));
-        sample(name, further.toString()).append("1\n");
+        new TreeMap<>(values).forEach((label, of) -> further.append(further.isEmpty() ? "" : ",")
+                .append(label(label, of)));
+        sample(name, further.toString()).append(value).append('\n');
     }
 
     void gauge(String name, String help, double value) {
@@ -101,6 +114,11 @@ final class MetricsText {
     }
 
     void counter(String name, String help, long value) {
+        head(name, help, "counter");
+        sample(name, null).append(value).append('\n');
+    }
+
+    void counter(String name, String help, double value) {
         head(name, help, "counter");
         sample(name, null).append(value).append('\n');
     }
@@ -118,14 +136,23 @@ final class MetricsText {
     }
 
     void histogram(String name, String help, Histogram histogram) {
+        histogram(name, help, histogram.bounds, bucket -> histogram.counts[bucket], histogram.sum);
+    }
+
+    /**
+     * A histogram of counts that somebody else keeps.
+     *
+     * @param counts how many values are in a bucket, of which there is one more than bounds
+     */
+    void histogram(String name, String help, double[] bounds, IntToLongFunction counts, double sum) {
         head(name, help, "histogram");
         long count = 0;
-        for (int i = 0; i < histogram.counts.length; i++) {
-            count += histogram.counts[i];
-            String bound = i < histogram.bounds.length ? Double.toString(histogram.bounds[i]) : "+Inf";
+        for (int i = 0; i <= bounds.length; i++) {
+            count += counts.applyAsLong(i);
+            String bound = i < bounds.length ? Double.toString(bounds[i]) : "+Inf";
             sample(name + "_bucket", "le", bound, count);
         }
-        sample(name + "_sum", null).append(histogram.sum).append('\n');
+        sample(name + "_sum", null).append(sum).append('\n');
         sample(name + "_count", null).append(count).append('\n');
     }
 

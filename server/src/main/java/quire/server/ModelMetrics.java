@@ -38,6 +38,7 @@ final class ModelMetrics implements EngineListener {
     private final Histogram stepTokens = new Histogram(1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384);
     private final Histogram maxTokens = tokenHistogram();
     private final Histogram promptTokens = tokenHistogram();
+    private final Histogram computedPromptTokens = tokenHistogram();
     private final Histogram generationTokens = tokenHistogram();
     private int brokenInARow;
 
@@ -98,7 +99,9 @@ final class ModelMetrics implements EngineListener {
     }
 
     @Override
-    public synchronized void onAnswered(long promptNanos, long decodeNanos, int completionTokens, int most) {
+    public synchronized void onAnswered(
+            long promptNanos, long decodeNanos, int computedTokens, int completionTokens, int most) {
+        computedPromptTokens.add(computedTokens);
         prefill.add(promptNanos * 1e-9);
         decode.add(decodeNanos * 1e-9);
         if (completionTokens > 1) {
@@ -186,7 +189,10 @@ final class ModelMetrics implements EngineListener {
         text.counter("quire_generation_tokens_total", "Tokens generated.", stats.generationTokens());
         text.counter("quire_iterations_total", "Steps of the engine.", stats.steps());
         text.counter("quire_request_started_total", "Requests accepted.", stats.started());
-        scrapeEnded("quire_request_success_total", stats, text);
+        text.head("quire_request_success_total", "Requests ended, by reason.", "counter");
+        for (FinishReason reason : FinishReason.values()) {
+            text.sample("quire_request_success_total", "finished_reason", name(reason), ended(stats, reason));
+        }
         scrape(stats.speculation(), text);
         text.histogram("quire_time_to_first_token_seconds", "From acceptance to the first token.", firstToken);
         text.histogram("quire_inter_token_latency_seconds", "From one token to the next.", interToken);
@@ -203,6 +209,10 @@ final class ModelMetrics implements EngineListener {
                 timePerToken);
         text.histogram(
                 "quire_request_max_num_generation_tokens", "The most tokens that an answer could have.", maxTokens);
+        text.histogram(
+                "quire_request_prefill_kv_computed_tokens",
+                "Prompt tokens of an answered request that were computed, without cached ones.",
+                computedPromptTokens);
         text.histogram("quire_iteration_tokens_total", "Tokens of a step.", stepTokens);
         writeAsVllm(engine, stats, text.asVllm());
     }
@@ -215,13 +225,63 @@ final class ModelMetrics implements EngineListener {
         vllm.gauge("num_requests_running", "Requests that run.", 0);
         vllm.gauge("num_requests_waiting", "Requests that wait.", waiting);
         vllm.gauge("kv_cache_usage_perc", "Share of the KV pages in use, 0 to 1.", 0);
+        writeWaiting(0, waiting, vllm);
+        writeSleepState(false, vllm);
+        writeAdapters(vllm);
     }
 
-    private static void scrapeEnded(String name, EngineStats stats, MetricsText text) {
-        text.head(name, "Requests ended, by reason.", "counter");
-        for (FinishReason reason : FinishReason.values()) {
-            text.sample(name, "finished_reason", name(reason), stats.finished().getOrDefault(reason, 0L));
+    /**
+     * Writes which requests wait for what.
+     *
+     * @param capacity those that wait for room among the running ones
+     * @param deferred those that nothing could be computed of even if there was room
+     */
+    private static void writeWaiting(int capacity, int deferred, MetricsText vllm) {
+        vllm.head("num_requests_waiting_by_reason", "Requests that wait, by what they wait for.", "gauge");
+        vllm.sample("num_requests_waiting_by_reason", "reason", "capacity", capacity);
+        vllm.sample("num_requests_waiting_by_reason", "reason", "deferred", deferred);
+    }
+
+    /** Writes whether the model is in memory: one that is not sleeps without its weights. */
+    private static void writeSleepState(boolean loaded, MetricsText vllm) {
+        vllm.head("engine_sleep_state", "1 for the state of the model: in memory is awake, unloaded discard_all.", "gauge");
+        vllm.sample("engine_sleep_state", "sleep_state", "awake", loaded ? 1 : 0);
+        vllm.sample("engine_sleep_state", "sleep_state", "weights_offloaded", 0);
+        vllm.sample("engine_sleep_state", "sleep_state", "discard_all", loaded ? 0 : 1);
+    }
+
+    /** Writes that no LoRA adapter can be loaded: endpoint pickers count an error at each scrape without this metric. */
+    private static void writeAdapters(MetricsText vllm) {
+        vllm.head("lora_requests_info", "LoRA adapters: none. The value is the time of this answer.", "gauge");
+        vllm.info(
+                "lora_requests_info",
+                Map.of("max_lora", "0", "running_lora_adapters", "", "waiting_lora_adapters", ""),
+                System.currentTimeMillis() / 1000);
+    }
+
+    private static long ended(EngineStats stats, FinishReason... reasons) {
+        long ended = 0;
+        for (FinishReason reason : reasons) {
+            ended += stats.finished().getOrDefault(reason, 0L);
         }
+        return ended;
+    }
+
+    /** Reasons that vLLM does not have count as its reason for the same kind of end, as dashboards ask for those. */
+    private static void writeEndedAsVllm(EngineStats stats, MetricsText text) {
+        text.head("request_success_total", "Requests ended, by reason.", "counter");
+        text.sample("request_success_total", "finished_reason", "stop", ended(stats, FinishReason.STOP));
+        text.sample("request_success_total", "finished_reason", "length", ended(stats, FinishReason.LENGTH));
+        text.sample(
+                "request_success_total",
+                "finished_reason",
+                "abort",
+                ended(stats, FinishReason.CANCELLED, FinishReason.TIMEOUT));
+        text.sample(
+                "request_success_total",
+                "finished_reason",
+                "error",
+                ended(stats, FinishReason.ERROR, FinishReason.BROKEN_LOGITS, FinishReason.CONSTRAINT));
     }
 
     /**
@@ -234,15 +294,21 @@ final class ModelMetrics implements EngineListener {
         long hits = stats.prefixCache().hitTokens();
         text.gauge("num_requests_running", "Requests that run.", stats.running());
         text.gauge("num_requests_waiting", "Requests that wait.", stats.waiting());
+        writeWaiting(stats.waiting(), 0, text);
+        text.gauge("num_requests_swapped", "0: a request without memory is computed again, not swapped.", 0);
+        writeSleepState(true, text);
+        writeAdapters(text);
         text.gauge("kv_cache_usage_perc", "Share of the KV pages in use, 0 to 1.", usage);
         text.gauge("gpu_cache_usage_perc", "kv_cache_usage_perc under its older name.", usage);
+        text.gauge("cpu_cache_usage_perc", "0: there is no memory for swapped KV pages.", 0);
         text.head("cache_config_info", "The KV cache. The value is always 1.", "gauge");
         text.info(
                 "cache_config_info",
                 Map.of(
                         "block_size", Integer.toString(engine.pageTokens()),
                         "num_gpu_blocks", Integer.toString(stats.totalPages()),
-                        "enable_prefix_caching", engine.cachesPrefixes() ? "True" : "False"));
+                        "enable_prefix_caching", engine.cachesPrefixes() ? "True" : "False"),
+                1);
         text.counter("prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", queried);
         text.counter("prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", hits);
         text.counter("gpu_prefix_cache_queries_total", "prefix_cache_queries_total under its older name.", queried);
@@ -253,8 +319,10 @@ final class ModelMetrics implements EngineListener {
                 queried == 0 ? 0 : (double) hits / queried);
         text.counter("num_preemptions_total", "Times that a request lost its KV pages.", stats.preemptions());
         text.counter("prompt_tokens_total", "Prompt tokens, cached ones included.", queried);
+        writeCached(stats, text);
+        writeSpeculationAsVllm(stats.speculation().counts(), text);
         text.counter("generation_tokens_total", "Tokens generated.", stats.generationTokens());
-        scrapeEnded("request_success_total", stats, text);
+        writeEndedAsVllm(stats, text);
         text.histogram("time_to_first_token_seconds", "From acceptance to the first token.", firstToken);
         text.histogram("inter_token_latency_seconds", "From one token to the next.", interToken);
         text.histogram(
@@ -268,7 +336,51 @@ final class ModelMetrics implements EngineListener {
         text.histogram("request_prompt_tokens", "Prompt tokens of an ended request.", promptTokens);
         text.histogram("request_generation_tokens", "Tokens that an ended request generated.", generationTokens);
         text.histogram("request_max_num_generation_tokens", "The most tokens that an answer could have.", maxTokens);
+        text.histogram(
+                "request_prefill_kv_computed_tokens",
+                "Prompt tokens of an answered request that were computed.",
+                computedPromptTokens);
         text.histogram("iteration_tokens_total", "Tokens of a step.", stepTokens);
+    }
+
+    /** Where prompt tokens came from. The file of KV pages is for vLLM what a KV connector brings. */
+    private static void writeCached(EngineStats stats, MetricsText text) {
+        long queried = stats.prefixCache().queriedTokens();
+        long hits = stats.prefixCache().hitTokens();
+        long fromDisk = stats.diskTier().hitTokens();
+        text.counter("prompt_tokens_cached_total", "Prompt tokens that were found and not computed.", hits);
+        text.head("prompt_tokens_by_source_total", "Prompt tokens, by where they came from.", "counter");
+        text.sample("prompt_tokens_by_source_total", "source", "local_compute", queried - hits);
+        text.sample("prompt_tokens_by_source_total", "source", "local_cache_hit", hits - fromDisk);
+        text.sample("prompt_tokens_by_source_total", "source", "external_kv_transfer", fromDisk);
+        text.head("prompt_tokens_cached_by_source_total", "Prompt tokens found, by what held them.", "counter");
+        text.sample("prompt_tokens_cached_by_source_total", "source", "device", hits - fromDisk);
+        text.sample("prompt_tokens_cached_by_source_total", "source", "host", 0);
+        text.sample("prompt_tokens_cached_by_source_total", "source", "disk", fromDisk);
+        text.sample("prompt_tokens_cached_by_source_total", "source", "p2p", 0);
+        text.sample("prompt_tokens_cached_by_source_total", "source", "external_unspecified", 0);
+        text.counter(
+                "external_prefix_cache_queries_total",
+                "Prompt tokens looked up in the file of KV pages.",
+                stats.diskTier().slots() == 0 ? 0 : queried - (hits - fromDisk));
+        text.counter("external_prefix_cache_hits_total", "Prompt tokens found in the file of KV pages.", fromDisk);
+        text.counter("mm_cache_queries_total", "0: prompts are texts.", 0);
+        text.counter("mm_cache_hits_total", "0: prompts are texts.", 0);
+    }
+
+    /** Draft tokens of all drafters together; nothing if there is no drafter. */
+    private static void writeSpeculationAsVllm(SpeculationCounts counts, MetricsText text) {
+        if (counts.drafters().isEmpty()) {
+            return;
+        }
+        text.counter("spec_decode_num_drafts_total", "Times that draft tokens were proposed.", counts.drafts());
+        text.counter("spec_decode_num_draft_tokens_total", "Draft tokens verified.", counts.draftTokens());
+        text.counter("spec_decode_num_accepted_tokens_total", "Draft tokens accepted.", counts.acceptedTokens());
+        text.series(
+                "spec_decode_num_accepted_tokens_per_pos_total",
+                "Draft tokens accepted, by position in the draft.",
+                "position",
+                counts.acceptedAt());
     }
 
     /** Counts of speculation; nothing if there is no drafter. */

@@ -14,6 +14,7 @@ import quire.engine.JavaMemory;
 import quire.engine.MachineMemory;
 import quire.engine.MemoryPlan;
 import quire.model.ModelConfig;
+import quire.model.ModelFacts;
 import quire.model.SamplingDefaults;
 import quire.model.format.Gguf;
 import quire.model.text.ChatTemplates;
@@ -56,6 +57,7 @@ public final class ModelSet {
      * @param recommendedSampling what the file recommends
      * @param encoder whether it gives vectors and no answers
      * @param chats whether the file has a chat template
+     * @param facts what the file says of the model
      */
     public record Planned(
             ModelFile file,
@@ -65,7 +67,8 @@ public final class ModelSet {
             int maxContext,
             SamplingDefaults recommendedSampling,
             boolean encoder,
-            boolean chats) {}
+            boolean chats,
+            ModelFacts facts) {}
 
     private ModelSet(List<Planned> models, long memoryBytes, long heapBytes, Duration idle, Duration wait) {
         this.models = List.copyOf(models);
@@ -202,7 +205,8 @@ public final class ModelSet {
                     plan.maxContext(),
                     SamplingDefaults.from(gguf).values(),
                     shape.blocks().encoder(),
-                    ChatTemplates.isIn(gguf));
+                    ChatTemplates.isIn(gguf),
+                    ModelFacts.of(gguf, shape));
         } catch (IllegalArgumentException e) {
             throw new IllegalArgumentException(named(file, String.valueOf(e.getMessage())), e);
         }

@@ -95,6 +95,7 @@ final class OpenApi {
             entry("DELETE /api/delete", new About("Cannot delete models.")),
             entry("GET /health/live", new About("Tells whether the process works.")),
             entry("GET /health", new About("Tells whether the server accepts requests.")),
+            entry("GET /health/progress", new About("Tells whether work goes on.")),
             entry("GET /load", new About("Counts the requests that run or wait.")),
             entry("GET /metrics", new About("Gives metrics for Prometheus.")),
             entry("GET /version", new About("Names the version of Quire.")),

@@ -7,6 +7,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.time.InstantSource;
 import java.util.List;
+import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.server.api.Preparation;
@@ -29,7 +30,8 @@ import quire.server.models.ModelPool;
  * }</pre>
  *
  * <p>{@link #bind} listens before there is an engine. Until {@link #serve}, requests for the model and {@code
- * /health/ready} are answered with 503 and how far the model is loaded; {@code /health/live} is answered with 200.
+ * /health/ready} are answered with 503 and how far the model is loaded; {@code /health/live} and {@code /health/progress} are
+ * answered with 200.
  */
 public final class QuireServer implements AutoCloseable {
     private static final Logger LOG = System.getLogger(QuireServer.class.getName());
@@ -74,7 +76,7 @@ public final class QuireServer implements AutoCloseable {
      * @throws IllegalArgumentException if the certificate or its key, or the folder of batches, cannot be used
      */
     public static QuireServer bind(ServerConfig config, ServerMetrics metrics) {
-        return bind(config, metrics, null, InstantSource.system());
+        return bind(config, metrics, null, InstantSource.system(), System::nanoTime);
     }
 
     /**
@@ -82,15 +84,20 @@ public final class QuireServer implements AutoCloseable {
      *
      * @param timers makes the timers for slow clients; null for those of the system's time
      * @param clock for the times of batches
+     * @param nanoClock a monotonic clock, to tell whether engines get on
      */
     static QuireServer bind(
-            ServerConfig config, ServerMetrics metrics, Timers.@Nullable Factory timers, InstantSource clock) {
+            ServerConfig config,
+            ServerMetrics metrics,
+            Timers.@Nullable Factory timers,
+            InstantSource clock,
+            LongSupplier nanoClock) {
         Path folder = config.batches();
         Batches batches = folder == null ? null : Batches.open(folder, config.maxBodyBytes(), clock);
         Preparation preparation = Preparation.start(config.preparationThreads(), config.maxWaitingPreparations());
         try {
-            Routes routes = new Routes(config, metrics, preparation, batches);
-            HttpListener listener = HttpListener.start(config.http(), routes.router(), metrics::onResponse, timers);
+            Routes routes = new Routes(config, metrics, preparation, batches, nanoClock);
+            HttpListener listener = HttpListener.start(config.http(), routes.router(), metrics.http(), timers);
             if (!listener.loopback() && config.apiKeys().isEmpty()) {
                 LOG.log(
                         Level.WARNING,

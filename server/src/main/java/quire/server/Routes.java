@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.server.anthropic.MessagesErrors;
@@ -42,15 +43,27 @@ final class Routes {
     private final ServerMetrics metrics;
     private final ModelHandlers.Shared shared;
     private final @Nullable Batches batches;
+    private final LongSupplier nanoClock;
     private final Map<String, Route> batchRoutes = new HashMap<>();
     private volatile @Nullable Served served;
 
-    /** @param batches null if the server keeps none */
-    Routes(ServerConfig config, ServerMetrics metrics, Preparation preparation, @Nullable Batches batches) {
+    /**
+     * The paths of a server.
+     *
+     * @param batches null if the server keeps none
+     * @param nanoClock a monotonic clock, to tell whether engines get on
+     */
+    Routes(
+            ServerConfig config,
+            ServerMetrics metrics,
+            Preparation preparation,
+            @Nullable Batches batches,
+            LongSupplier nanoClock) {
         this.config = config;
         this.metrics = metrics;
         this.shared = new ModelHandlers.Shared(config, preparation, new Timelines(), new KeptResponses());
         this.batches = batches;
+        this.nanoClock = nanoClock;
     }
 
     /** The models, and the handlers that need none of them in memory. */
@@ -96,7 +109,7 @@ final class Routes {
     }
 
     Router router() {
-        Health health = new Health(this::models, metrics);
+        Health health = new Health(this::models, metrics, nanoClock);
         FilesApi files = new FilesApi(batches);
         BatchesApi batchesApi = new BatchesApi(batches, !config.unknownParametersAllowed());
         List<Route> routes = new ArrayList<>(List.of(
@@ -171,6 +184,7 @@ final class Routes {
                 // for operators, without an API key
                 open((Handler.Immediate) health::live, "/health/live"),
                 open((Handler.Immediate) health::ready, "/health", "/health/ready", "/ping"),
+                open((Handler.Blocking) exchange -> exchange.send(health.progress()), "/health/progress"),
                 open((Handler.Immediate) exchange -> OpenApi.versionResponse(), "/version"),
                 open(listing((served, exchange) -> exchange.send(Health.load(served.models))), "/load"),
                 open(

@@ -5,6 +5,7 @@ import java.time.Duration;
 import java.time.ZoneId;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
@@ -14,6 +15,7 @@ import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.engine.EngineStats;
 import quire.model.ModelConfig;
+import quire.model.ModelFacts;
 import quire.model.SamplingDefaults;
 import quire.model.format.Gguf;
 import quire.model.text.ChatTemplateException;
@@ -57,6 +59,7 @@ final class ServedModels implements ModelCatalog, AutoCloseable {
         private final int maxContext;
         private final SamplingDefaults sampling;
         private final @Nullable ModelFile file;
+        private final @Nullable ModelFacts facts; // as the file says at the start
         private final ModelPool<ModelHandlers>.Slot slot;
         private volatile @Nullable Set<String> abilities;
 
@@ -67,6 +70,7 @@ final class ServedModels implements ModelCatalog, AutoCloseable {
                 int maxContext,
                 SamplingDefaults sampling,
                 @Nullable ModelFile file,
+                @Nullable ModelFacts facts,
                 ModelPool<ModelHandlers>.Slot slot) {
             this.name = name;
             Set<String> all = new LinkedHashSet<>();
@@ -80,6 +84,7 @@ final class ServedModels implements ModelCatalog, AutoCloseable {
             this.maxContext = maxContext;
             this.sampling = sampling;
             this.file = file;
+            this.facts = facts;
             this.slot = slot;
             entries.add(this);
             names.forEach(each -> nameToEntry.put(each, this));
@@ -90,16 +95,18 @@ final class ServedModels implements ModelCatalog, AutoCloseable {
             boolean loaded = view.state() == ModelPool.State.READY || view.state() == ModelPool.State.DRAINING;
             int context = maxContext;
             SamplingDefaults defaults = sampling;
+            ModelFacts said = facts;
             try (ModelPool<ModelHandlers>.Lease lease = slot.peek()) {
                 if (lease != null) { // its file may have been replaced since the start
                     context = lease.model().engine.maxContext();
                     defaults = lease.model().served.samplingDefaults();
+                    said = lease.model().engine.facts();
                 }
             }
             return new ListedModel(
                     name,
                     names,
-                    file == null ? null : file.path(),
+                    said,
                     context,
                     defaults,
                     view.state().word(),
@@ -193,6 +200,7 @@ final class ServedModels implements ModelCatalog, AutoCloseable {
                 engine.maxContext(),
                 handlers.served.samplingDefaults(),
                 null,
+                engine.facts(),
                 models.pool.addLoaded(name, handlers));
         return models;
     }
@@ -229,6 +237,7 @@ final class ServedModels implements ModelCatalog, AutoCloseable {
                 planned.maxContext(),
                 ServedModel.defaults(file.sampling(), planned.recommendedSampling()),
                 file,
+                planned.facts(),
                 slot);
     }
 
@@ -425,6 +434,19 @@ final class ServedModels implements ModelCatalog, AutoCloseable {
             }
         }
         return load;
+    }
+
+    /** What each model in memory has done and has to do, by its name. */
+    Map<String, EngineStats> stats() {
+        Map<String, EngineStats> stats = new LinkedHashMap<>();
+        for (Entry entry : entries) {
+            try (ModelPool<ModelHandlers>.Lease lease = entry.slot.peek()) {
+                if (lease != null) {
+                    stats.put(entry.name, lease.model().engine.stats());
+                }
+            }
+        }
+        return stats;
     }
 
     /** The failure of the engine of a server with one model; null if it has not failed. Several models are loaded again. */

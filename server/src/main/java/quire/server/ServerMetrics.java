@@ -1,8 +1,6 @@
 package quire.server;
 
 import java.nio.charset.StandardCharsets;
-import java.util.Map;
-import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 import quire.engine.EngineListener;
 import quire.engine.FinishReason;
@@ -22,7 +20,7 @@ public final class ServerMetrics implements EngineListener {
     private static final String CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
     private final ModelMetrics model = new ModelMetrics();
-    private final Map<String, long[]> statusToResponses = new TreeMap<>();
+    private final HttpMetrics http = new HttpMetrics();
 
     /** Empty metrics. */
     public ServerMetrics() {}
@@ -53,8 +51,9 @@ public final class ServerMetrics implements EngineListener {
     }
 
     @Override
-    public void onAnswered(long promptNanos, long decodeNanos, int completionTokens, int most) {
-        model.onAnswered(promptNanos, decodeNanos, completionTokens, most);
+    public void onAnswered(
+            long promptNanos, long decodeNanos, int computedTokens, int completionTokens, int most) {
+        model.onAnswered(promptNanos, decodeNanos, computedTokens, completionTokens, most);
     }
 
     @Override
@@ -77,34 +76,34 @@ public final class ServerMetrics implements EngineListener {
         return model.brokenInARow();
     }
 
-    /** Counts an HTTP response. */
-    synchronized void onResponse(int status) {
-        statusToResponses.computeIfAbsent(Integer.toString(status), s -> new long[1])[0]++;
+    /** Counts requests over HTTP. */
+    HttpMetrics http() {
+        return http;
     }
 
     /** The response for {@code GET /metrics}. */
     Response response(ServedModels models, @Nullable Batches batches) {
         MetricsText text = new MetricsText();
         models.write(text);
-        write(models.isOne() ? text.of(models.first()) : text, batches == null ? null : batches.counts());
+        MetricsText ofServer = models.isOne() ? text.of(models.first()) : text;
+        http.write(ofServer, text);
+        if (batches != null) {
+            write(ofServer, batches.counts());
+        }
+        ProcessMetrics.write(text);
         return Response.of(200, CONTENT_TYPE, text.toString().getBytes(StandardCharsets.UTF_8));
     }
 
-    private synchronized void write(MetricsText text, Batches.@Nullable Counts batches) {
-        text.head("quire_http_responses_total", "HTTP responses, by status.", "counter");
-        statusToResponses.forEach(
-                (status, count) -> text.sample("quire_http_responses_total", "status", status, count[0]));
-        if (batches != null) {
-            text.head("quire_batches", "Batches that are kept, by status.", "gauge");
-            batches.statusToBatches().forEach((status, count) -> text.sample("quire_batches", "status", status, count));
-            text.gauge(
-                    "quire_batch_requests_waiting",
-                    "Requests of batches that have no answer yet, those that run included.",
-                    (double) batches.waiting());
-            text.counter(
-                    "quire_batch_requests_answered_total",
-                    "Requests of batches that were answered or refused.",
-                    batches.answered());
-        }
+    private static void write(MetricsText text, Batches.Counts batches) {
+        text.head("quire_batches", "Batches that are kept, by status.", "gauge");
+        batches.statusToBatches().forEach((status, count) -> text.sample("quire_batches", "status", status, count));
+        text.gauge(
+                "quire_batch_requests_waiting",
+                "Requests of batches that have no answer yet, those that run included.",
+                (double) batches.waiting());
+        text.counter(
+                "quire_batch_requests_answered_total",
+                "Requests of batches that were answered or refused.",
+                batches.answered());
     }
 }

@@ -122,6 +122,17 @@ class LoadingTest {
     }
 
     @Test
+    void progress_whileLoading_isThatOfTheLoad() throws Exception {
+        metrics.onLoad("a model", 439, 1000);
+
+        HttpResponse<String> response = send(request("/health/progress"));
+        assertThat(response.statusCode()).isEqualTo(200);
+        assertThat(response.body())
+                .startsWith("{\"status\":\"the model is being loaded\",\"model\":\"a model\",\"loaded_bytes\":439,"
+                        + "\"total_bytes\":1000,\"percent\":43,\"standstill_seconds\":");
+    }
+
+    @Test
     void request_whileLoading_isCheckedAsLater() throws Exception {
         try (QuireServer guarded =
                 QuireServer.bind(TestServer.config().apiKey("sesame").build(), metrics)) {

@@ -205,6 +205,10 @@ class ManyModelsTest {
                 .contains("quire_model_state{model_name=\"story\",state=\"ready\"} 1\n")
                 .contains("quire_model_state{model_name=\"tale\",state=\"absent\"} 1\n")
                 .contains("vllm:num_requests_waiting{engine=\"0\",model_name=\"tale\"} 0.0\n")
+                .contains("vllm:engine_sleep_state{engine=\"0\",model_name=\"story\",sleep_state=\"awake\"} 1\n")
+                .contains("vllm:engine_sleep_state{engine=\"0\",model_name=\"tale\",sleep_state=\"awake\"} 0\n")
+                .contains("vllm:engine_sleep_state{engine=\"0\",model_name=\"tale\",sleep_state=\"discard_all\"} 1\n")
+                .contains("vllm:lora_requests_info{engine=\"0\",model_name=\"tale\",max_lora=\"0\"")
                 .contains("quire_models_memory_limit_bytes " + (double) set.memoryBytes() + "\n")
                 .containsOnlyOnce("# TYPE vllm:num_requests_running gauge\n")
                 .contains("quire_http_responses_total{status=\"200\"}");

@@ -3,6 +3,9 @@ package quire.server;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.io.InputStream;
+import java.net.URI;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -15,8 +18,12 @@ import java.util.Objects;
 import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
+import quire.engine.Speculation;
 import quire.server.api.Json;
 import tools.jackson.databind.JsonNode;
 
@@ -24,7 +31,7 @@ import tools.jackson.databind.JsonNode;
 @Timeout(60)
 class MetricsTest {
     private static final Pattern SAMPLE = Pattern.compile(
-            "([a-z_:][a-z0-9_:]*)\\{([a-z_]+=\"(?:[^\"\\\\\\n]|\\\\.)*\"(?:,[a-z_]+=\"(?:[^\"\\\\\\n]|\\\\.)*\")*)} (\\S+)");
+            "([a-z_:][a-z0-9_:]*)(?:\\{([a-z_]+=\"(?:[^\"\\\\\\n]|\\\\.)*\"(?:,[a-z_]+=\"(?:[^\"\\\\\\n]|\\\\.)*\")*)})? (\\S+)");
     private static final Pattern QUERIED = Pattern.compile("quire_[a-z0-9_]+");
 
     /** A scrape after some requests, by series: name and labels. Checks the format. */
@@ -41,7 +48,8 @@ class MetricsTest {
                 Matcher sample = SAMPLE.matcher(line);
                 assertThat(sample.matches()).as(line).isTrue();
                 assertThat(sample.group(1)).as(line).startsWith(family);
-                assertThat(series.put(sample.group(1) + "{" + sample.group(2) + "}", Double.valueOf(sample.group(3))))
+                String labels = sample.group(2) == null ? "" : sample.group(2);
+                assertThat(series.put(sample.group(1) + "{" + labels + "}", Double.valueOf(sample.group(3))))
                         .as("a second %s", line)
                         .isNull();
             }
@@ -56,7 +64,9 @@ class MetricsTest {
     }
 
     private static TestServer used() throws Exception {
-        TestServer server = TestServer.start();
+        TestServer server = TestServer.builder()
+                .speculation(new Speculation(4, true, null, null))
+                .start();
         for (int i = 0; i < 3; i++) {
             assertThat(server.post(
                                     "/v1/completions",
@@ -64,36 +74,131 @@ class MetricsTest {
                             .statusCode())
                     .isEqualTo(200);
         }
+        assertThat(server.get("/v1/nothing").statusCode()).isEqualTo(404);
         server.awaitIdle();
+        while (requests(scrape(server)) < 4) { // a client may have its answer before the server has counted it
+            Thread.onSpinWait();
+        }
         return server;
     }
 
+    private static double requests(Map<String, Double> series) {
+        return series.entrySet().stream()
+                .filter(each -> each.getKey().startsWith("http_requests_total{"))
+                .mapToDouble(Map.Entry::getValue)
+                .sum();
+    }
+
+    /** Whether a series is one of a line of the file of series. */
+    private static boolean matches(String series, String wanted) {
+        String[] parts = wanted.split("[{}]", -1);
+        if (!series.startsWith(parts[0] + "{")) {
+            return false;
+        }
+        String labels = series.substring(parts[0].length() + 1);
+        return parts.length == 1
+                || Stream.of(parts[1].split(",", -1))
+                        .allMatch(label -> labels.matches(
+                                "(.*,)?" + Pattern.quote(label) + (label.endsWith("\"") ? "[,}].*" : "=\".*")));
+    }
+
     @Test
+    @EnabledOnOs(OS.LINUX) // elsewhere a process has fewer numbers
     void scrape_forToolsOfVllm_hasEverySeries() throws Exception {
         List<String> wanted;
-        try (InputStream stream = MetricsTest.class.getResourceAsStream("vllm-series.txt")) {
+        try (InputStream stream = MetricsTest.class.getResourceAsStream("series-of-tools.txt")) {
             wanted = new String(Objects.requireNonNull(stream).readAllBytes(), StandardCharsets.UTF_8)
                     .lines()
-                    .filter(line -> line.startsWith("vllm:"))
+                    .filter(line -> !line.isEmpty() && !line.startsWith("#"))
                     .distinct()
                     .toList();
         }
-        assertThat(wanted).hasSizeGreaterThan(30);
+        assertThat(wanted).hasSizeGreaterThan(90);
         try (TestServer server = used()) {
             Map<String, Double> series = scrape(server);
-            assertThat(names(series)).containsAll(wanted);
+            assertThat(wanted)
+                    .filteredOn(line -> series.keySet().stream().noneMatch(each -> matches(each, line)))
+                    .isEmpty();
             for (String each : series.keySet()) {
                 if (each.startsWith("vllm:")) {
                     assertThat(each).contains("{engine=\"0\",model_name=\"fake\"");
                 }
             }
-            String config = series.keySet().stream()
-                    .filter(each -> each.startsWith("vllm:cache_config_info"))
-                    .findFirst()
-                    .orElseThrow();
-            assertThat(config)
-                    .contains("block_size=\"" + server.engine.pageTokens() + "\"")
-                    .contains("num_gpu_blocks=\"" + server.engine.stats().totalPages() + "\"");
+            assertThat(series.keySet())
+                    .filteredOn(each -> each.startsWith("vllm:cache_config_info"))
+                    .singleElement()
+                    .matches(each -> matches(each, "vllm:cache_config_info{block_size=\"" + server.engine.pageTokens()
+                            + "\",num_gpu_blocks=\"" + server.engine.stats().totalPages() + "\"}"));
+            assertThat(series.keySet())
+                    .filteredOn(each -> each.startsWith("vllm:lora_requests_info"))
+                    .singleElement()
+                    .matches(each -> matches(each, "vllm:lora_requests_info{max_lora=\"0\",running_lora_adapters=\"\"}"));
+        }
+    }
+
+    @Test
+    void scrape_ofParts_addsUpToTheWhole() throws Exception {
+        try (TestServer server = used()) {
+            Map<String, Double> series = scrape(server);
+            String of = "engine=\"0\",model_name=\"fake\"";
+            double prompts = series.get("vllm:prompt_tokens_total{" + of + "}");
+            double cached = series.get("vllm:prompt_tokens_cached_total{" + of + "}");
+            assertThat(cached).isPositive(); // the second and the third prompt begin like the first
+            assertThat(sum(series, "vllm:prompt_tokens_by_source_total")).isEqualTo(prompts);
+            assertThat(sum(series, "vllm:prompt_tokens_cached_by_source_total")).isEqualTo(cached);
+            assertThat(series.get("vllm:request_prefill_kv_computed_tokens_sum{" + of + "}"))
+                    .isEqualTo(prompts - cached)
+                    .isEqualTo(series.get("vllm:prompt_tokens_by_source_total{" + of + ",source=\"local_compute\"}"));
+            assertThat(series.get("vllm:request_prefill_kv_computed_tokens_count{" + of + "}"))
+                    .isEqualTo(3);
+            assertThat(sum(series, "vllm:num_requests_waiting_by_reason"))
+                    .isEqualTo(series.get("vllm:num_requests_waiting{" + of + "}"));
+            assertThat(sum(series, "vllm:engine_sleep_state")).isEqualTo(1);
+            assertThat(sum(series, "vllm:request_success_total"))
+                    .isEqualTo(sum(series, "quire_request_success_total"))
+                    .isEqualTo(3);
+            assertThat(sum(series, "vllm:spec_decode_num_accepted_tokens_per_pos_total"))
+                    .isEqualTo(series.get("vllm:spec_decode_num_accepted_tokens_total{" + of + "}"))
+                    .isEqualTo(sum(series, "quire_spec_decode_num_accepted_tokens_total"));
+        }
+    }
+
+    private static double sum(Map<String, Double> series, String name) {
+        return series.entrySet().stream()
+                .filter(each -> each.getKey().startsWith(name + "{"))
+                .mapToDouble(Map.Entry::getValue)
+                .sum();
+    }
+
+    @Test
+    void requests_areCountedByRouteMethodAndStatus_withoutThoseOfOperators() throws Exception {
+        try (TestServer server = used()) {
+            for (String method : List.of("BREW", "STIR", "PUT")) { // no client makes a series of its own
+                HttpRequest request = HttpRequest.newBuilder(URI.create(server.url() + "/v1/chat/completions"))
+                        .method(method, HttpRequest.BodyPublishers.noBody())
+                        .build();
+                assertThat(server.http
+                                .send(request, HttpResponse.BodyHandlers.ofString())
+                                .statusCode())
+                        .isEqualTo(405);
+            }
+            assertThat(server.get("/health").statusCode()).isEqualTo(200);
+            while (requests(scrape(server)) < 7) {
+                Thread.onSpinWait();
+            }
+            Map<String, Double> series = scrape(server);
+            assertThat(series)
+                    .containsEntry("http_requests_total{handler=\"/v1/completions\",method=\"POST\",status=\"2xx\"}", 3.0)
+                    .containsEntry("http_requests_total{handler=\"none\",method=\"GET\",status=\"4xx\"}", 1.0)
+                    .containsEntry(
+                            "http_requests_total{handler=\"/v1/chat/completions\",method=\"other\",status=\"4xx\"}", 2.0)
+                    .containsEntry(
+                            "http_requests_total{handler=\"/v1/chat/completions\",method=\"PUT\",status=\"4xx\"}", 1.0)
+                    .containsEntry(
+                            "http_request_duration_seconds_count{handler=\"/v1/completions\",method=\"POST\"}", 3.0);
+            assertThat(requests(series)).isEqualTo(7); // neither /metrics nor /health
+            assertThat(series.get("process_start_time_seconds{}"))
+                    .isBetween(1.5e9, System.currentTimeMillis() * 1e-3);
         }
     }
 

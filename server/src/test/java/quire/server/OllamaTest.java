@@ -197,6 +197,27 @@ class OllamaTest {
         assertThat(echo.lastPrompt()).isEqualTo("<system>Be short.<user>Yes.<assistant>");
     }
 
+    /** Without the template, the answer is text as it is, white space and all. */
+    @Test
+    void prompt_raw_isTakenAsItIs() throws Exception {
+        String prompt = "<user>raw<assistant>";
+        for (String answer : List.of(" one\n", "<think>\nhm\n</think>\n\nYes.", CALL)) {
+            String sent = prompt.replace("raw", answer);
+            ObjectNode whole = answer(false, sent, "\"raw\":true,\"system\":\"\",\"think\":false");
+            assertThat(echo.lastPrompt()).isEqualTo("<s>" + sent);
+            assertThat(whole.get("response").stringValue()).isEqualTo(answer);
+            assertThat(whole.has("thinking")).isFalse();
+            // BOS, and bytes for tokens
+            assertThat(whole.get("prompt_eval_count").intValue()).isEqualTo(1 + sent.length());
+        }
+        ObjectNode cut =
+                answer(false, prompt, "\"raw\":true,\"options\":{\"temperature\":0,\"num_predict\":2}");
+        assertThat(cut.get("done_reason").stringValue()).isEqualTo("length");
+        assertThat(cut.get("eval_count").intValue()).isEqualTo(2);
+        ObjectNode json = answer(false, prompt.replace("raw", "{\"b\": 1}"), "\"raw\":true,\"format\":\"json\"");
+        assertThat(json.get("response").stringValue()).isEqualTo("{\"b\": 1}");
+    }
+
     @Test
     void requestWithoutAPrompt_onlyLoadsTheModel() throws Exception {
         for (String[] each : new String[][] {
@@ -253,7 +274,12 @@ class OllamaTest {
         /api/chat | {"messages":[{"role":"user","content":"hi"}],"think":"huge"}                  | 400 | 'think'
         /api/chat | {"messages":[{"role":"user","content":"hi"}],"tools":[{"type":"function","function":{"name":"f g"}}]} | 400 | 'tools[0].function.name'
         /api/generate | {"prompt":7}                                                              | 400 | 'prompt'
-        /api/generate | {"prompt":"hi","raw":true}                                                | 400 | 'raw'
+        /api/generate | {"prompt":"hi","raw":"yes"}                                               | 400 | 'raw'
+        /api/generate | {"prompt":"hi","raw":true,"system":"Be short."}                           | 400 | 'system'
+        /api/generate | {"prompt":"hi","raw":true,"think":true}                                   | 400 | 'think'
+        /api/generate | {"prompt":"hi","suffix":"x"}                                              | 400 | 'suffix'
+        /api/generate | {"prompt":"hi","raw":true,"options":{"top_p":7}}                          | 400 | 'options.top_p'
+        /api/generate | {"prompt":"hi","raw":true,"format":{"type":"x"}}                          | 400 | 'format'
         /api/generate | {"prompt":"hi","messages":[{"role":"user","content":"hi"}]}               | 400 | 'messages'
         """)
     void error_ofAWrongBody_namesWhatWasSent(String path, String body, int status, String named) throws Exception {
@@ -312,6 +338,22 @@ class OllamaTest {
                     "{\"stream\":false,\"options\":{\"temperature\":0,\"seed\":7},\"messages\":[{\"role\":\"user\",\"content\":\"What"
                             + " is the capital of Italy?\"}]}"));
             assertThat(answer.get("message").get("content").stringValue()).isEqualTo("The capital of Italy is Rome.");
+            JsonNode tag = TestServer.json(real.get("/api/tags")).get("models").get(0);
+            assertThat(tag.get("size").longValue()).isEqualTo(Files.size(BuiltInModel.QUIRE_TINY.path()));
+            assertThat(tag.get("details").get("family").stringValue()).isEqualTo("llama");
+            String name = tag.get("name").stringValue();
+            JsonNode shown = TestServer.json(real.post("/api/show", "{\"model\":\"" + name + "\"}"));
+            assertThat(shown.get("details")).isEqualTo(tag.get("details"));
+            assertThat(shown.get("details").get("families")).hasSize(1);
+            assertThat(shown.get("details").get("parameter_size").stringValue()).matches("[0-9.]+[KMB]");
+            assertThat(shown.get("details").get("quantization_level").stringValue())
+                    .matches("[A-Z]+[0-9A-Z_]*");
+            JsonNode info = shown.get("model_info"); // Copilot and LangChain look for the context like this
+            String architecture = info.get("general.architecture").stringValue();
+            assertThat(info.get(architecture + ".context_length").intValue()).isEqualTo(real.engine.maxContext());
+            assertThat(info.get(architecture + ".embedding_length").intValue()).isEqualTo(real.engine.vectorWidth());
+            assertThat(info.get("general.parameter_count").longValue()).isPositive();
+            assertThat(info.get("general.basename").stringValue()).isNotEmpty();
         }
     }
 

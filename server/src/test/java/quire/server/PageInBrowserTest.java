@@ -18,12 +18,14 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import quire.engine.EngineConfig;
+import quire.engine.Speculation;
 import quire.model.BuiltInModel;
 import quire.model.SamplingDefaults;
 
 /**
  * The web page in a browser: {@code src/test/page/page.mjs} drives Debian's Chromium with Playwright. It is skipped where node,
- * npm, Chromium or the package registry is missing. The pictures are in {@code target/page} afterwards.
+ * npm, Chromium or the package registry is missing. The pictures are in {@code target/page} afterwards; {@code page-engine.png} is that
+ * of the README.
  */
 @Timeout(300)
 class PageInBrowserTest {
@@ -80,6 +82,10 @@ class PageInBrowserTest {
         try (TestServer open = server(TestServer.config().build());
                 TestServer locked =
                         server(TestServer.config().apiKeys(List.of("right")).build());
+                TestServer tiny = TestServer.builder()
+                        .model(BuiltInModel.QUIRE_TINY.path())
+                        .speculation(Speculation.auto(null))
+                        .start();
                 QuireServer two = twoModels()) {
             Outcome outcome = run(
                     "node",
@@ -88,6 +94,7 @@ class PageInBrowserTest {
                     open.url(),
                     locked.url(),
                     "http://127.0.0.1:" + two.port(),
+                    tiny.url(),
                     pictures.toString());
 
             assertThat(outcome.rc).as(outcome.output).isEqualTo(0);

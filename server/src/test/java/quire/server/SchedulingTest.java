@@ -6,6 +6,8 @@ import java.net.http.HttpResponse;
 import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.databind.JsonNode;
 
 /** What a client sees of priorities and timeouts. A step takes a millisecond. */
@@ -46,6 +48,56 @@ class SchedulingTest {
             assertThat(server.engine.stats().usedPages()).isZero();
             assertThat(server.get("/metrics").body())
                     .contains("quire_request_success_total{model_name=\"fake\",finished_reason=\"timeout\"} 1");
+        }
+    }
+
+    /** The first step has only a part of the prompt, so no number that the answer would have is there. */
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "",
+                ",\"echo\":true",
+                ",\"logprobs\":2",
+                ",\"prompt_logprobs\":2",
+                ",\"prompt_logprobs\":0,\"n\":2",
+                ",\"echo\":true,\"logprobs\":1",
+                ",\"echo\":true,\"logprobs\":1,\"prompt_logprobs\":0,\"max_tokens\":0",
+                ",\"best_of\":3,\"n\":2,\"prompt_logprobs\":1",
+                ",\"use_beam_search\":true,\"n\":2,\"prompt_logprobs\":1",
+                ",\"stream\":true,\"logprobs\":1"
+            })
+    void answer_whoseTimeIsOverBeforeItsFirstToken_isEmpty(String fields) throws Exception {
+        try (TestServer server = server().start()) {
+            String prompt = "x".repeat(400);
+            HttpResponse<String> response = server.post(
+                    "/v1/completions",
+                    "{\"prompt\":\"" + prompt + "\",\"temperature\":0,\"timeout_ms\":1" + fields + "}");
+            assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+            if (fields.contains("stream")) {
+                assertThat(response.body())
+                        .contains("\"finish_reason\":\"timeout\"")
+                        .endsWith("data: [DONE]\n\n");
+                return;
+            }
+            for (JsonNode choice : TestServer.json(response).get("choices").values()) {
+                assertThat(choice.get("finish_reason").stringValue()).isEqualTo("timeout");
+                assertThat(choice.get("text").stringValue()).isEqualTo(fields.contains("echo") ? prompt : "");
+                if (fields.contains("prompt_logprobs")) {
+                    assertThat(choice.get("prompt_logprobs").values()).hasSize(401).allMatch(JsonNode::isNull);
+                }
+            }
+        }
+    }
+
+    @Test
+    void chat_whoseTimeIsOverBeforeItsFirstToken_hasNoLogProbabilities() throws Exception {
+        try (TestServer server = server().start()) {
+            HttpResponse<String> response = server.post(
+                    "/v1/chat/completions",
+                    "{\"messages\":[{\"role\":\"user\",\"content\":\"" + "x".repeat(400)
+                            + "\"}],\"timeout_ms\":1,\"prompt_logprobs\":1,\"logprobs\":true}");
+            assertThat(choice(response).get("finish_reason").stringValue()).isEqualTo("timeout");
+            assertThat(TestServer.json(response).get("prompt_logprobs").values()).allMatch(JsonNode::isNull);
         }
     }
 

@@ -67,6 +67,25 @@ class SuffixTest {
         }
     }
 
+    /** Editors ask Ollama for the text of a gap. */
+    @Test
+    void suffix_overOllama_isBehindTheGap() throws Exception {
+        String body = "{\"model\":\"fake\",\"options\":{\"temperature\":0},\"prompt\":\"int f() {\",\"suffix\":\"}\"";
+        JsonNode whole = TestServer.json(server.post("/api/generate", body + ",\"stream\":false}"));
+        assertThat(whole.get("response").stringValue()).isEqualTo(" return 5; ");
+        assertThat(whole.get("prompt_eval_count").intValue()).isEqualTo(1 + 9 + 1 + 3);
+        assertThat(whole.get("done_reason").stringValue()).isEqualTo("stop");
+        assertThat(OllamaTest.joined(server.post("/api/generate", body + "}").body(), false)
+                        .get("response")
+                        .stringValue())
+                .isEqualTo(" return 5; ");
+        try (TestServer plain = TestServer.start()) {
+            HttpResponse<String> other = plain.post("/api/generate", body + "}");
+            assertThat(other.statusCode()).isEqualTo(400);
+            assertThat(other.body()).contains("'suffix'", "no tokens for filling a gap");
+        }
+    }
+
     private static HttpResponse<String> infill(String fields) throws Exception {
         return server.post(
                 "/infill",

@@ -60,7 +60,7 @@ final class TestServer implements AutoCloseable {
         engine = builder.model == null
                 ? Engine.of(model, builder.tokenizer, builder.template, MODEL, config, metrics, builder.nanoClock)
                 : Engine.open(builder.model, config, metrics);
-        server = QuireServer.bind(builder.config, metrics, builder.timers, builder.clock);
+        server = QuireServer.bind(builder.config, metrics, builder.timers, builder.clock, builder.healthClock);
         server.serve(engine);
     }
 
@@ -113,6 +113,7 @@ final class TestServer implements AutoCloseable {
         private @Nullable UnaryOperator<String> answers;
         private int maxQueued = 1024;
         private LongSupplier nanoClock = System::nanoTime;
+        private LongSupplier healthClock = System::nanoTime;
         private Speculation speculation = Speculation.off();
         private @Nullable ManualTimers timers;
         private InstantSource clock = InstantSource.system();
@@ -186,6 +187,12 @@ final class TestServer implements AutoCloseable {
         /** The clock of an engine with the fake model. */
         Builder nanoClock(LongSupplier value) {
             nanoClock = value;
+            return this;
+        }
+
+        /** The clock of the probe for progress. */
+        Builder healthClock(LongSupplier value) {
+            healthClock = value;
             return this;
         }
 

@@ -1573,6 +1573,7 @@ final class Scheduler {
                 listener.onAnswered(
                         sequence.firstTokenNanos - sequence.startNanos,
                         sequence.lastTokenNanos - sequence.firstTokenNanos,
+                        sequence.promptLength - sequence.cachedTokens,
                         answerTokens,
                         sequence.maxNewTokens);
             }

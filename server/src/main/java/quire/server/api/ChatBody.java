@@ -81,6 +81,14 @@ public final class ChatBody {
                 Fields.of(body, ""), answer -> format.apply(answer.withErrors(e -> e.renamed(this::sent)))));
     }
 
+    /** Reads what is no chat: it has a prompt in the place of messages. */
+    public AnswerRequest complete(ChatReader reader, Function<ChatAnswer, AnswerFormat> format) {
+        ObjectNode completion = body.deepCopy();
+        completion.remove("messages");
+        return named(() -> reader.complete(
+                Fields.of(completion, ""), answer -> format.apply(answer.withErrors(e -> e.renamed(this::sent)))));
+    }
+
     /** Tokens of the chat's prompt. */
     public int countTokens(ChatReader reader) {
         return named(() -> reader.countTokens(Fields.of(body, "")));

@@ -1,11 +1,11 @@
 package quire.server.api;
 
-import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Set;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
+import quire.model.ModelFacts;
 import quire.model.SamplingDefaults;
 
 /**
@@ -13,7 +13,7 @@ import quire.model.SamplingDefaults;
  *
  * @param name its own name
  * @param names all its names, its own first
- * @param file its file; null if it was not loaded from one
+ * @param facts what its file says of it; null if it was not loaded from one
  * @param maxContext positions of a prompt and its answer, at most
  * @param samplingDefaults how tokens are chosen where a request does not say it
  * @param state what it is doing, in a word: absent, loading, ready, draining or failed
@@ -26,7 +26,7 @@ import quire.model.SamplingDefaults;
 public record ListedModel(
         String name,
         List<String> names,
-        @Nullable Path file,
+        @Nullable ModelFacts facts,
         int maxContext,
         SamplingDefaults samplingDefaults,
         String state,

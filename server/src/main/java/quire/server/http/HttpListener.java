@@ -35,7 +35,6 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
-import java.util.function.IntConsumer;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
@@ -69,7 +68,7 @@ public final class HttpListener {
 
     private final HttpSettings settings;
     private final Router router;
-    private final IntConsumer onResponse;
+    private final RequestCounter counter;
     private final ApiKeys apiKeys;
     private final boolean loopback;
     private final WebAccess access;
@@ -98,13 +97,13 @@ public final class HttpListener {
     private HttpListener(
             HttpSettings settings,
             Router router,
-            IntConsumer onResponse,
+            RequestCounter counter,
             Timers.@Nullable Factory timers,
             Vertx vertx,
             @Nullable PemKeyCertOptions certificate) {
         this.settings = settings;
         this.router = router;
-        this.onResponse = onResponse;
+        this.counter = counter;
         this.apiKeys = new ApiKeys(settings.apiKeys());
         this.loopback = settings.unixSocket() != null || WebAccess.isLoopback(settings.host());
         // No web page reaches a unix socket, so its clients may call the server as they like.
@@ -150,13 +149,13 @@ public final class HttpListener {
     /**
      * Starts to listen.
      *
-     * @param onResponse called on the event loop with the status of each response when it begins
+     * @param counter is told of each request
      * @param timers makes the timers for slow clients; null for those of the system's time
      * @throws UncheckedIOException if the address cannot be bound
      * @throws IllegalArgumentException if the certificate or its key cannot be used
      */
     public static HttpListener start(
-            HttpSettings settings, Router router, IntConsumer onResponse, Timers.@Nullable Factory timers) {
+            HttpSettings settings, Router router, RequestCounter counter, Timers.@Nullable Factory timers) {
         AcceptingTransport transport = new AcceptingTransport();
         Vertx vertx = Vertx.builder()
                 .with(new VertxOptions()
@@ -170,7 +169,7 @@ public final class HttpListener {
                 .build();
         try {
             PemKeyCertOptions certificate = certificate(vertx, settings);
-            HttpListener listener = new HttpListener(settings, router, onResponse, timers, vertx, certificate);
+            HttpListener listener = new HttpListener(settings, router, counter, timers, vertx, certificate);
             transport.onAccept(listener::onAccept);
             listener.listen();
             return listener;
@@ -317,8 +316,8 @@ public final class HttpListener {
         return timers;
     }
 
-    void countResponse(int status) {
-        onResponse.accept(status);
+    RequestCounter counter() {
+        return counter;
     }
 
     private boolean awaitIdle(Duration timeout) {

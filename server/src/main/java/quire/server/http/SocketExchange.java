@@ -53,7 +53,7 @@ final class SocketExchange implements Exchange {
     private long lastWrite;
     private long heartbeat = NO_TIMER;
 
-    // For the request log.
+    // For the request log and the counts.
     private final long receivedNanos = System.nanoTime();
     private volatile int status;
     private volatile boolean blocking;
@@ -386,12 +386,24 @@ final class SocketExchange implements Exchange {
         blocking = true;
     }
 
-    /** Writes the line of the request log, if there is one. */
+    /** Counts the request, and writes the line of the request log, if there is one. */
     void log() {
-        if (logged || !listener.settings().requestsLogged()) {
+        if (logged) {
             return;
         }
         logged = true;
+        long totalNanos = System.nanoTime() - receivedNanos;
+        if (status != 0) { // otherwise the client left before it had an answer
+            listener.counter()
+                    .onEnd(
+                            match == null ? null : match.route(),
+                            request.method().name(),
+                            status,
+                            totalNanos);
+        }
+        if (!listener.settings().requestsLogged()) {
+            return;
+        }
         RequestLog.End end =
                 cut || stopped ? RequestLog.End.CUT_SHORT : gone ? RequestLog.End.CLIENT_LEFT : RequestLog.End.WHOLE;
         RequestLog.write(new RequestLog.Entry(
@@ -402,7 +414,7 @@ final class SocketExchange implements Exchange {
                 promptTokens,
                 completionTokens,
                 firstTokenNanos,
-                System.nanoTime() - receivedNanos,
+                totalNanos,
                 id,
                 end));
     }
@@ -428,7 +440,7 @@ final class SocketExchange implements Exchange {
         if (idleSeconds > 0 && !response.headers().contains("Connection", "close", true)) {
             response.putHeader("Keep-Alive", "timeout=" + idleSeconds);
         }
-        listener.countResponse(status);
+        listener.counter().onResponse(status);
     }
 
     /** Whether the client says so. Vert.x knows only {@code close} alone, and not a list. */

@@ -1,13 +1,12 @@
 package quire.server.ollama;
 
-import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import org.jspecify.annotations.Nullable;
+import quire.model.ModelFacts;
 import quire.server.api.Fields;
 import quire.server.api.Json;
 import quire.server.api.ListedModel;
@@ -56,7 +55,9 @@ public final class OllamaModels {
         ObjectNode root = JSON.objectNode();
         ArrayNode models = root.putArray("models");
         for (ListedModel model : catalog.models()) {
-            model.names().forEach(name -> models.add(entry(model, name).put("modified_at", started)));
+            model.names()
+                    .forEach(name ->
+                            models.add(entry(model, name, fileBytes(model)).put("modified_at", started)));
         }
         return json(root);
     }
@@ -68,7 +69,7 @@ public final class OllamaModels {
         for (ListedModel model : catalog.models()) {
             if (model.loaded()) {
                 Duration left = model.idleLeft();
-                models.add(entry(model, model.name())
+                models.add(entry(model, model.name(), model.bytes() > 0 ? model.bytes() : fileBytes(model))
                         .put(
                                 "expires_at",
                                 left == null ? NEVER : Instant.now().plus(left).toString())
@@ -79,34 +80,79 @@ public final class OllamaModels {
         return json(root);
     }
 
-    private static ObjectNode entry(ListedModel model, String name) {
+    private static ObjectNode entry(ListedModel model, String name, long size) {
         ObjectNode entry = JSON.objectNode()
                 .put("name", name)
                 .put("model", name)
-                .put("size", size(model))
+                .put("size", size)
                 .put("digest", "");
-        entry.set("details", details());
+        entry.set("details", details(model.facts()));
         return entry;
     }
 
-    /** What it takes in memory, or the size of its file. */
-    private static long size(ListedModel model) {
-        Path file = model.file();
-        if (model.bytes() > 0 || file == null) {
-            return model.bytes();
+    private static long fileBytes(ListedModel model) {
+        ModelFacts facts = model.facts();
+        return facts == null ? 0 : facts.fileBytes();
+    }
+
+    private static ObjectNode details(@Nullable ModelFacts facts) {
+        ObjectNode details = JSON.objectNode()
+                .put("parent_model", "")
+                .put("format", "gguf")
+                .put("family", facts == null ? "" : facts.architecture());
+        ArrayNode families = details.putArray("families");
+        if (facts != null) {
+            families.add(facts.architecture());
         }
-        try {
-            return Files.size(file);
-        } catch (IOException e) {
-            return 0; // the file is missing, which is told to who asks for an answer
+        return details.put("parameter_size", facts == null ? "" : count(facts.parameters()))
+                .put("quantization_level", facts == null ? "" : facts.weights());
+    }
+
+    /** A number as Ollama writes that of parameters: 8B, 7.6B, 494.03M. */
+    static String count(long parameters) {
+        for (Unit unit : Unit.values()) {
+            if (parameters >= unit.size) {
+                boolean whole = parameters % unit.size == 0;
+                return String.format(Locale.ROOT, whole ? "%.0f%s" : unit.form, (double) parameters / unit.size, unit);
+            }
+        }
+        return Long.toString(parameters);
+    }
+
+    /** Units of numbers of parameters, the largest first. */
+    private enum Unit {
+        B(1_000_000_000, "%.1f%s"),
+        M(1_000_000, "%.2f%s"),
+        K(1_000, "%.0f%s");
+
+        private final long size;
+        private final String form;
+
+        Unit(long size, String form) {
+            this.size = size;
+            this.form = form;
         }
     }
 
-    private static ObjectNode details() {
-        ObjectNode details =
-                JSON.objectNode().put("parent_model", "").put("format", "gguf").put("family", "");
-        details.putArray("families");
-        return details.put("parameter_size", "").put("quantization_level", "");
+    /** What clients look for to learn how long a prompt may be: the context is that of the server. */
+    private static ObjectNode info(ListedModel model) {
+        ObjectNode info = JSON.objectNode().put("general.context_length", model.maxContext());
+        ModelFacts facts = model.facts();
+        if (facts == null) {
+            return info;
+        }
+        String name = facts.name().isEmpty() ? model.name() : facts.name();
+        String architecture = facts.architecture();
+        return info.put("general.architecture", architecture)
+                .put("general.basename", name)
+                .put("general.name", name)
+                .put("general.parameter_count", facts.parameters())
+                .put(architecture + ".context_length", model.maxContext())
+                .put(architecture + ".embedding_length", facts.width())
+                .put(architecture + ".block_count", facts.layers())
+                .put(architecture + ".attention.head_count", facts.heads())
+                .put(architecture + ".attention.head_count_kv", facts.kvHeads())
+                .put(architecture + ".vocab_size", facts.vocabularySize());
     }
 
     /** {@code POST /api/show}. May read the model's file. */
@@ -119,8 +165,8 @@ public final class OllamaModels {
                     .put("parameters", parameters(model))
                     .put("template", "")
                     .put("modified_at", started);
-            root.set("details", details());
-            root.putObject("model_info").put("general.context_length", model.maxContext());
+            root.set("details", details(model.facts()));
+            root.set("model_info", info(model));
             ArrayNode capabilities = root.putArray("capabilities");
             model.abilities().get().forEach(capabilities::add);
             return root;

@@ -43,6 +43,8 @@ public final class OllamaParameters {
         computed(rows, CHAT, "tools", "functions that the model may call");
         computed(rows, GENERATE, "prompt", "what the user says");
         computed(rows, GENERATE, "system", "the system message");
+        computed(rows, GENERATE, "raw", "takes the prompt as it is, without the chat template");
+        computed(rows, GENERATE, "suffix", "text behind the answer, for models that fill gaps");
         computed(rows, BOTH, "format", "json, or a JSON schema of the answer");
         computed(rows, BOTH, "think", "whether to reason, or how long: low, medium, high");
         computed(rows, BOTH, "stream", "sends the answer as it is computed; true if absent");
@@ -62,9 +64,7 @@ public final class OllamaParameters {
                 Values.NEUTRAL.or(Values.text("auto")));
         refused(rows, BOTH, "logprobs", "reports log probabilities", "use /v1/chat/completions", Values.NEUTRAL);
         refused(rows, BOTH, "top_logprobs", "how many tokens to report", "use /v1/chat/completions", Values.NEUTRAL);
-        refused(rows, GENERATE, "raw", "no chat template", "use /v1/completions", Values.NEUTRAL);
         refused(rows, GENERATE, "template", "another chat template", "use /v1/completions", Values.NEUTRAL);
-        refused(rows, GENERATE, "suffix", "text behind the answer", "put it into the prompt", Values.NEUTRAL);
         refused(rows, GENERATE, "context", "tokens of an earlier answer", "use /api/chat", Values.NEUTRAL);
         refused(rows, GENERATE, "images", "pictures", "send text", Values.NEUTRAL);
         computed(rows, VECTORS, "model", "the name of the model, also with :latest behind it");

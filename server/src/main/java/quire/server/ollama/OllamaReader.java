@@ -148,6 +148,11 @@ final class OllamaReader {
         if (prompt == null || prompt.isEmpty()) {
             return loaded(body, OllamaFormat.head(name).put("response", ""));
         }
+        boolean raw = body.bool("raw", false);
+        String suffix = body.string("suffix");
+        if (raw || (suffix != null && !suffix.isEmpty())) {
+            return complete(body, name, raw ? "raw" : "suffix");
+        }
         ChatBody chat = new ChatBody();
         for (String[] part : new String[][] {{"system", "system"}, {"prompt", "user"}}) {
             String text = body.string(part[0]);
@@ -157,6 +162,29 @@ final class OllamaReader {
             }
         }
         return answer(body, chat, name, false);
+    }
+
+    /**
+     * A prompt without a chat template, perhaps with a text behind the answer, as editors send it.
+     *
+     * @param why the parameter that makes it one
+     */
+    private Read complete(Fields body, String name, String why) {
+        for (String ofChats : List.of("system", "think")) {
+            JsonNode value = body.get(ofChats);
+            if (value != null && !Fields.isNeutral(value)) {
+                throw HttpException.unsupported(
+                        ofChats,
+                        "'" + ofChats + "' is not supported together with '" + why
+                                + "', which leaves out the chat template. Instead, leave one of them out.");
+            }
+        }
+        ChatBody completion = new ChatBody();
+        completion.copy(body, "prompt", "prompt");
+        completion.copy(body, "suffix", "suffix");
+        AnswerRequest request = fill(body, completion, name, "max_tokens")
+                .complete(chats, answer -> new OllamaFormat(answer, name, false));
+        return new Read(request, JSON.objectNode(), keepAlive(body));
     }
 
     /** Texts whose vectors are wanted. There are none if the request only asks to load the model. */
@@ -259,24 +287,34 @@ final class OllamaReader {
     }
 
     private Read answer(Fields body, ChatBody chat, String name, boolean isChat) {
+        think(chat, body);
+        AnswerRequest request = fill(body, chat, name, "max_completion_tokens")
+                .read(chats, answer -> new OllamaFormat(answer, name, isChat));
+        return new Read(request, JSON.objectNode(), keepAlive(body));
+    }
+
+    /**
+     * Adds what all requests for an answer have.
+     *
+     * @param limit the name of the maximum number of tokens
+     */
+    private ChatBody fill(Fields body, ChatBody chat, String name, String limit) {
         if (body.get("model") != null) {
             chat.put("model", StringNode.valueOf(name), "model");
         }
         format(chat, body);
-        think(chat, body);
         Fields sent = body.object("options", "an object");
         if (sent != null) {
             Fields options = parameters.check(Place.OLLAMA_OPTIONS, sent);
             OPTIONS.forEach((option, chatName) -> chat.copy(options, option, chatName));
-            Long limit = options.integer("num_predict", -2, Integer.MAX_VALUE);
-            if (limit != null && limit >= 0) {
-                chat.copy(options, "num_predict", "max_completion_tokens");
+            Long most = options.integer("num_predict", -2, Integer.MAX_VALUE);
+            if (most != null && most >= 0) {
+                chat.copy(options, "num_predict", limit);
             }
         }
         boolean stream = body.get("stream") == null || body.bool("stream", true);
         chat.put("stream", BooleanNode.valueOf(stream), "stream");
-        AnswerRequest request = chat.read(chats, answer -> new OllamaFormat(answer, name, isChat));
-        return new Read(request, JSON.objectNode(), keepAlive(body));
+        return chat;
     }
 
     private static void format(ChatBody chat, Fields body) {

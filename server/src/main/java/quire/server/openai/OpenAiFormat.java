@@ -450,7 +450,7 @@ final class OpenAiFormat implements AnswerFormat {
             } else if (at == 0 && bytes.length > 0 && bytes[0] == ' ' && !echo.startsWith(" ")) {
                 bytes = Arrays.copyOfRange(bytes, 1, bytes.length);
             }
-            putCompletionLogprobs(logprobs, token, i == 0 ? null : numbers.get(i - 1), bytes);
+            putCompletionLogprobs(logprobs, token, of(numbers, i), bytes);
             at = Math.min(echo.length(), offsets.endIn(echo));
         }
     }
@@ -458,7 +458,7 @@ final class OpenAiFormat implements AnswerFormat {
     /**
      * Adds a token to the parallel arrays.
      *
-     * @param numbers null for the first token of a prompt
+     * @param numbers null if there is none, as of the first token of a prompt
      * @param bytes of the token in the answer's text
      */
     private void putCompletionLogprobs(ObjectNode logprobs, int token, @Nullable Logprobs numbers, byte[] bytes) {
@@ -483,15 +483,20 @@ final class OpenAiFormat implements AnswerFormat {
         logprobs.withArray("text_offset").add(offsets.next(bytes));
     }
 
-    /** Writes the log probabilities of the prompt's tokens in vLLM's form: by token id, null for the first one. */
+    /** The log probabilities of a token of a prompt: none of the first one, nor of any if the answer's time was over before. */
+    private static @Nullable Logprobs of(List<Logprobs> numbers, int index) {
+        return index == 0 || index > numbers.size() ? null : numbers.get(index - 1);
+    }
+
+    /** Writes the log probabilities of the prompt's tokens in vLLM's form: by token id, null where there is none. */
     private void putPromptLogprobs(ObjectNode node, Prompt prompt, List<Logprobs> numbers) {
         ArrayNode array = node.putArray("prompt_logprobs");
         for (int i = 0; i < prompt.tokens().length; i++) {
-            if (i == 0) {
+            Logprobs at = of(numbers, i);
+            if (at == null) {
                 array.addNull();
                 continue;
             }
-            Logprobs at = numbers.get(i - 1);
             ObjectNode tokens = array.addObject();
             for (int top = 0; top < Math.min(at.topTokens().length, options.promptLogprobs()); top++) {
                 putRanked(tokens, at.topTokens()[top], at.topLogprobs()[top], top + 1);

@@ -79,17 +79,28 @@ final class RequestReader implements ChatReader {
 
     /** A body of {@code /v1/completions}. */
     AnswerRequest completion(Fields request) {
-        return completion(request, null);
+        return completion(request, null, null);
+    }
+
+    @Override
+    public AnswerRequest complete(Fields request, Function<ChatAnswer, AnswerFormat> format) {
+        return completion(request, null, format);
     }
 
     /** A body of llama.cpp's {@code /infill}. */
     AnswerRequest infill(Fields request) {
         Infill infill = Infill.read(request, parameters);
-        return completion(infill.completion(), infill);
+        return completion(infill.completion(), infill, InfillFormat::new);
     }
 
-    /** @param infill what llama.cpp's clients send beside a completion; null for OpenAI's */
-    private AnswerRequest completion(Fields request, @Nullable Infill infill) {
+    /**
+     * Reads a completion.
+     *
+     * @param infill what llama.cpp's clients send beside it; null for the others
+     * @param format makes what writes the answer in the form of another API; null for OpenAI's
+     */
+    private AnswerRequest completion(
+            Fields request, @Nullable Infill infill, @Nullable Function<ChatAnswer, AnswerFormat> format) {
         String name = model.resolve(request);
         Fields body = parameters.check(Parameter.Place.COMPLETIONS, request);
         checkCommon(body);
@@ -125,7 +136,7 @@ final class RequestReader implements ChatReader {
                         "prompt", "invalid_value", "'" + path + "' is empty: it needs at least one token.");
             }
             int room = room(tokens.length, limit, names);
-            int usual = infill != null ? room : DEFAULT_COMPLETION_TOKENS;
+            int usual = format != null ? room : DEFAULT_COMPLETION_TOKENS;
             int maxTokens = Math.max(Math.min(limit != null ? limit : usual, room), 1);
             if (read == null) {
                 read =
@@ -144,7 +155,7 @@ final class RequestReader implements ChatReader {
         OpenAiFormat.Options options = new OpenAiFormat.Options(
                 false, prompts, choices, logprobs, promptLogprobs, name, fingerprint, AnswerShape.TEXT);
         boolean promptOnly = limit != null && limit == 0;
-        return answer(body, requests, promptOnly, options, infill == null ? null : InfillFormat::new);
+        return answer(body, requests, promptOnly, options, format);
     }
 
     /** The tokens of other files before a gap: the end of them that leaves room for the rest. */
