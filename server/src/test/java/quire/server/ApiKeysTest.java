@@ -53,6 +53,22 @@ class ApiKeysTest {
         }
     }
 
+    /** Most clients cannot send a priority, and must not be refused for that. */
+    @Test
+    void key_withALowestPriorityAboveZero_takesRequestsWithoutOne() throws Exception {
+        try (TestServer server = server("sk-a name=alice priority=5")) {
+            for (String none : List.of("", ",\"priority\":0", ",\"priority\":null", ",\"priority\":5")) {
+                HttpResponse<String> response =
+                        server.post("/v1/completions", BODY.replace("}", none + "}"), "Authorization", "Bearer sk-a");
+                assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+            }
+            HttpResponse<String> refused = server.post(
+                    "/v1/completions", BODY.replace("}", ",\"priority\":4}"), "Authorization", "Bearer sk-a");
+            assertThat(refused.statusCode()).isEqualTo(400);
+            assertThat(refused.body()).contains("'priority' is 4, but the API key of alice allows 5 and more.");
+        }
+    }
+
     @Test
     void key_withALowestPriority_refusesLowerNumbers() throws Exception {
         try (TestServer server = server("sk-a name=alice priority=0", "sk-b")) {

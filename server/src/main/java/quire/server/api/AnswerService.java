@@ -190,19 +190,14 @@ public final class AnswerService {
         String tenant = tenant(exchange, user);
         ApiKey key = exchange.key();
         int weight = key == null ? 1 : key.weight();
-        if (key != null) {
-            key.checkPriority(requests.getFirst().scheduling().priority());
-        }
+        int asked = requests.getFirst().scheduling().priority();
+        // A request that nobody waits for comes after all others, whatever it asks for.
+        int priority = exchange.background() ? Scheduling.BACKGROUND : key == null ? asked : key.priority(asked);
         return requests.stream()
-                .map(each -> each.withScheduling(scheduling(exchange, each).withTenant(tenant, weight))
+                .map(each -> each.withScheduling(
+                                each.scheduling().withPriority(priority).withTenant(tenant, weight))
                         .withName(exchange.id()))
                 .toList();
-    }
-
-    /** A request that nobody waits for comes after all others, whatever priority it asks for. */
-    private static Scheduling scheduling(Exchange exchange, Request request) {
-        Scheduling scheduling = request.scheduling();
-        return exchange.background() ? scheduling.withPriority(Scheduling.BACKGROUND) : scheduling;
     }
 
     /**

@@ -113,18 +113,23 @@ public final class ApiKey {
     }
 
     /**
-     * Checks the priority of a request.
+     * The priority of a request: the one that it asks for, or the lowest number that is allowed if it asks for none.
      *
-     * @throws HttpException 400 if the number is lower than the key allows
+     * @param asked 0 if it asks for none
+     * @throws HttpException 400 if it is lower than allowed
      */
-    public void checkPriority(int priority) {
-        if (priority < lowestPriority) {
+    public int priority(int asked) {
+        if (asked == 0) {
+            return Math.max(asked, lowestPriority);
+        }
+        if (asked < lowestPriority) {
             throw HttpException.invalid(
                     "priority",
                     "invalid_value",
-                    "'priority' is " + priority + ", but the API key of " + name + " allows " + lowestPriority
+                    "'priority' is " + asked + ", but the API key of " + name + " allows " + lowestPriority
                             + " and more.");
         }
+        return asked;
     }
 
     /** Goes on with the counts of the same key before the keys were read again, where the limits are the same. */
