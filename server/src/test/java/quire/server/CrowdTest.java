@@ -198,7 +198,10 @@ class CrowdTest {
                 assertThat(line).matches("# (HELP [a-z0-9_:]+ .+|TYPE [a-z0-9_:]+ (counter|gauge|histogram))");
             } else {
                 assertThat(line)
-                        .matches("[a-z0-9_:]+\\{(engine=\"0\",)?model_name=\"fake\"(,[a-z_]+=\"[^\"]+\")*} [0-9.E+-]+");
+                        .matches(
+                                line.matches("(http|process)_.*")
+                                        ? "[a-z0-9_:]+(\\{[a-z_]+=\"[^\"]+\"(,[a-z_]+=\"[^\"]+\")*})? [0-9.E+-]+"
+                                        : "[a-z0-9_:]+\\{(engine=\"0\",)?model_name=\"fake\"(,[a-z_]+=\"[^\"]*\")*} [0-9.E+-]+");
                 int space = line.lastIndexOf(' ');
                 assertThat(samples.put(line.substring(0, space), Double.valueOf(line.substring(space + 1))))
                         .as("one value for each sample")

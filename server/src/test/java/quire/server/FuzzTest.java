@@ -707,7 +707,7 @@ class FuzzTest {
             }
             if (value instanceof ArrayNode array && !array.isEmpty()) {
                 ArrayNode all = JSON.arrayNode();
-                long each = Json.text(array.get(0)).length() + 1L;
+                long each = Json.text(array).length() / array.size() + 1L;
                 for (long i = 0; i < Math.min(many, 300_000 / each); i++) {
                     all.add(array.get((int) (i % array.size())));
                 }
@@ -720,16 +720,20 @@ class FuzzTest {
             return all;
         }
 
-        /** The text of a body, with what no tree of values can have. */
+        /** The text of a body, with what no tree of values can have; thousands of copies of it would fill the heap. */
         private static String written(JsonNode body) {
+            AtomicInteger chars = new AtomicInteger();
             return RAW_VALUE.matcher(Json.text(body)).replaceAll(found -> {
                 String what = found.group(1);
-                return Matcher.quoteReplacement(
-                        switch (what.charAt(0)) {
+                String value = chars.get() > MOST_BYTES
+                        ? "0"
+                        : switch (what.charAt(0)) {
                             case 'n' -> what.substring(1);
                             case 's' -> "\"\\ud800 half of a pair\"";
                             default -> nested(Integer.parseInt(what.substring(1)));
-                        });
+                        };
+                chars.addAndGet(value.length());
+                return Matcher.quoteReplacement(value);
             });
         }
 
