@@ -125,7 +125,6 @@ record PreTokenizer(List<Step> steps, boolean ignoreMerges, boolean addBos, bool
                 "gpt-2",
                 "phi-2",
                 "mpt",
-                "olmo",
                 "jais",
                 "trillion",
                 "exaone4",
@@ -139,8 +138,8 @@ record PreTokenizer(List<Step> steps, boolean ignoreMerges, boolean addBos, bool
                 "jina-v2-es",
                 "jina-v2-de",
                 "jina-v2-code",
-                "modern-bert",
                 "roberta-bpe");
+        name(of(GPT_2).composing(), "olmo", "modern-bert");
         name(of("\\p{N}", GPT_2), "starcoder", "refact", "smollm", "codeshell", "exaone", "minerva-7b", "mellum2");
         name(of("\\p{N}", GPT_2).composing(), "command-r");
         name(

@@ -296,7 +296,7 @@ class OtherVocabulariesTest {
 
     /** As the tokenizers of these makers do, and llama.cpp does not. */
     @ParameterizedTest
-    @ValueSource(strings = {"qwen2", "qwen35", "command-r"})
+    @ValueSource(strings = {"qwen2", "qwen35", "command-r", "olmo", "modern-bert"})
     void composing_accentBehindALetter_becomesOneLetter(String pre) {
         List<String> merges = List.of("Ã ©");
         Tokenizer composing = TestVocabularies.tokenizer(TestVocabularies.byteLevel(pre, merges));
