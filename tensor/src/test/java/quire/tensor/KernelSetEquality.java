@@ -213,7 +213,8 @@ public final class KernelSetEquality {
                 "multiplyRow",
                 "addProduct",
                 "sigmoid",
-                "squared ReLU"
+                "squared ReLU",
+                "exact GELU"
             };
             for (int i = 0; i < names.length; i++) {
                 String what = names[i] + " of " + columns + ", " + rotated + " rotated of " + headDim;
@@ -280,7 +281,7 @@ public final class KernelSetEquality {
             int headDim,
             int rotated,
             int from) {
-        FloatMatrix[] results = new FloatMatrix[14];
+        FloatMatrix[] results = new FloatMatrix[15];
         for (int i = 0; i < results.length; i++) {
             results[i] = FloatMatrix.allocate(arena, x.rows(), x.columns());
             results[i].segment().copyFrom(x.segment());
@@ -298,6 +299,7 @@ public final class KernelSetEquality {
         set.addProduct(x, from, z, 0, results[11], x.rows() - 1);
         set.activate(Activation.SIGMOID, z, x, results[12], from, x.rows());
         set.activate(Activation.SQUARED_RELU, z, x, results[13], from, x.rows());
+        set.activate(Activation.EXACT_GELU, z, x, results[14], from, x.rows());
         FloatMatrix cosSin = FloatMatrix.allocate(arena, 9, rotated);
         for (int position = 0; position < 9; position++) {
             for (int i = 0; i < rotated; i++) {

@@ -23,6 +23,7 @@ final class AssembledRows {
     private final MemorySegment add;
     private final MemorySegment silu;
     private final MemorySegment gelu;
+    private final MemorySegment exactGelu;
     private final MemorySegment clampedSilu;
     private final MemorySegment sigmoid;
     private final MemorySegment squaredRelu;
@@ -33,6 +34,7 @@ final class AssembledRows {
         add = memory.install("add", writer.rows().add());
         silu = memory.install("swiglu", writer.rows().activate(Activation.SILU));
         gelu = memory.install("geglu", writer.rows().activate(Activation.GELU));
+        exactGelu = memory.install("exact-geglu", writer.rows().activate(Activation.EXACT_GELU));
         clampedSilu = memory.install("clamped-swiglu", writer.rows().activate(Activation.CLAMPED_SILU));
         sigmoid = memory.install("sigmoid-product", writer.rows().activate(Activation.SIGMOID));
         squaredRelu = memory.install("squared-relu", writer.rows().activate(Activation.SQUARED_RELU));
@@ -107,6 +109,7 @@ final class AssembledRows {
                 switch (activation) {
                     case SILU -> silu;
                     case GELU -> gelu;
+                    case EXACT_GELU -> exactGelu;
                     case CLAMPED_SILU -> clampedSilu;
                     case SIGMOID -> sigmoid;
                     case SQUARED_RELU -> squaredRelu;

@@ -67,6 +67,7 @@ public final class FloatMath {
         return switch (activation) {
             case SILU -> x / (1f + exp(-x)) * factor;
             case GELU -> x / (1f + exp(Math.fma(x * x, Activation.GELU_CUBE, Activation.GELU_LINEAR) * x)) * factor;
+            case EXACT_GELU -> exactGelu(x) * factor;
             case CLAMPED_SILU -> {
                 float g = Math.min(x, Activation.CLAMP);
                 float u = Math.max(-Activation.CLAMP, Math.min(Activation.CLAMP, factor));
@@ -78,6 +79,17 @@ public final class FloatMath {
                 yield positive * positive * factor;
             }
         };
+    }
+
+    private static float exactGelu(float x) {
+        float m = Math.min(Math.abs(x), Activation.ERF_HIGHEST);
+        float e = exp(m * m * -0.5f);
+        float t = 1f / Math.fma(m, Activation.ERF_STEP, 1f);
+        float p = Activation.erfTail(0);
+        for (int i = 1; i < Activation.erfTails(); i++) {
+            p = Math.fma(p, t, Activation.erfTail(i));
+        }
+        return Math.fma(m, p * t * e, x > 0 ? x : 0f); // a NaN stays, because m is one
     }
 
     /** {@code cap × tanh(x / cap)} as {@link quire.tensor.Kernels#softCap} defines it. */

@@ -512,6 +512,7 @@ public final class VectorKernels implements Kernels {
             switch (activation) {
                 case SILU -> siluRow(gate.segment(), up.segment(), out.segment(), at, gate.columns());
                 case GELU -> geluRow(gate.segment(), up.segment(), out.segment(), at, gate.columns());
+                case EXACT_GELU -> exactGegluRow(gate.segment(), up.segment(), out.segment(), at, gate.columns());
                 case CLAMPED_SILU -> clampedRow(gate.segment(), up.segment(), out.segment(), at, gate.columns());
                 case SIGMOID -> sigmoidRow(gate.segment(), up.segment(), out.segment(), at, gate.columns());
                 case SQUARED_RELU -> squaredReluRow(gate.segment(), up.segment(), out.segment(), at, gate.columns());
@@ -531,6 +532,26 @@ public final class VectorKernels implements Kernels {
                     .intoMemorySegment(out, offset, ORDER);
         }
         activateRest(Activation.GELU, gate, up, out, at, whole, columns);
+    }
+
+    private static void exactGegluRow(MemorySegment gate, MemorySegment up, MemorySegment out, long at, int columns) {
+        int whole = columns - columns % LANES;
+        FloatVector one = FloatVector.broadcast(F, 1f);
+        for (int i = 0; i < whole; i += LANES) {
+            long offset = at + i * (long) Float.BYTES;
+            FloatVector x = FloatVector.fromMemorySegment(F, gate, offset, ORDER);
+            FloatVector m = x.abs().min(Activation.ERF_HIGHEST);
+            FloatVector e = Lanes.exp(m.mul(m).mul(-0.5f));
+            FloatVector t = one.div(m.fma(FloatVector.broadcast(F, Activation.ERF_STEP), one));
+            FloatVector p = FloatVector.broadcast(F, Activation.erfTail(0));
+            for (int c = 1; c < Activation.erfTails(); c++) {
+                p = p.fma(t, FloatVector.broadcast(F, Activation.erfTail(c)));
+            }
+            m.fma(p.mul(t).mul(e), x.max(0f))
+                    .mul(FloatVector.fromMemorySegment(F, up, offset, ORDER))
+                    .intoMemorySegment(out, offset, ORDER);
+        }
+        activateRest(Activation.EXACT_GELU, gate, up, out, at, whole, columns);
     }
 
     private static void clampedRow(MemorySegment gate, MemorySegment up, MemorySegment out, long at, int columns) {

@@ -41,7 +41,7 @@ class MachineCodeTest {
         Map<String, Kernels.Assembly> code = kernels(instructions).machineCode();
         List<String> names =
                 new ArrayList<>(List.of("quantize", "rms-norm", "add", "swiglu", "geglu", "clamped-swiglu", "rope"));
-        names.addAll(List.of("sigmoid-product", "squared-relu"));
+        names.addAll(List.of("sigmoid-product", "squared-relu", "exact-geglu"));
         names.addAll(List.of("ceiling-read-x1", "ceiling-read-x2", "ceiling-read-x4", "ceiling-f32", "ceiling-int8"));
         names.addAll(List.of("cpuid", "xgetbv"));
         for (ElementType type : ElementType.values()) {

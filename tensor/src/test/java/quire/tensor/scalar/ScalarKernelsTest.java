@@ -193,6 +193,37 @@ class ScalarKernelsTest {
     }
 
     @Test
+    void exactGelu_manyNumbers_isTheNormalDistributionWithinItsError() {
+        float[] special = {0f, -0f, 29f, 31f, -31f, 1e20f, -1e20f, Float.POSITIVE_INFINITY};
+        float[] expected = {0f, 0f, 29f, 31f, 0f, 1e20f, 0f, Float.POSITIVE_INFINITY};
+        for (int i = 0; i < special.length; i++) {
+            assertThat(FloatMath.activate(Activation.EXACT_GELU, special[i], 1f))
+                    .isEqualTo(expected[i]);
+        }
+        assertThat(FloatMath.activate(Activation.EXACT_GELU, Float.NEGATIVE_INFINITY, 1f))
+                .isZero();
+        assertThat(FloatMath.activate(Activation.EXACT_GELU, Float.NaN, 1f)).isNaN();
+        double worst = 0;
+        for (double number = -8; number <= 8; number += 1.0 / 4096) {
+            float x = (float) number;
+            double error = Math.abs(FloatMath.activate(Activation.EXACT_GELU, x, 1f) - x * normalDistribution(x));
+            worst = Math.max(worst, error / Math.max(1, Math.abs(x)));
+        }
+        assertThat(worst).isLessThan(3e-7);
+    }
+
+    /** By a series whose terms are all positive. */
+    private static double normalDistribution(double x) {
+        double term = x;
+        double sum = x;
+        for (int n = 1; Math.abs(term) > 1e-18 * Math.abs(sum); n++) {
+            term *= x * x / (2 * n + 1);
+            sum += term;
+        }
+        return 0.5 + sum * Math.exp(-x * x / 2) / Math.sqrt(2 * Math.PI);
+    }
+
+    @Test
     void rope_partOfEachHead_rotatesPairsAndLeavesTheRest() {
         SplittableRandom random = new SplittableRandom(3);
         try (Arena arena = Arena.ofShared()) {

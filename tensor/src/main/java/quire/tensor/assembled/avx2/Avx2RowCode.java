@@ -136,6 +136,10 @@ final class Avx2RowCode extends RowCode {
             }
             return;
         }
+        if (activation == Activation.EXACT_GELU) {
+            exactGelu(exponential, isLast);
+            return;
+        }
         for (int half = 0; half < 2; half++) {
             load(ymm(2 + half), RDI, half, isLast);
             if (activation == Activation.GELU) {
@@ -168,6 +172,37 @@ final class Avx2RowCode extends RowCode {
                 a.vdivps(ymm(half), ymm(2 + half), ymm(half));
                 a.vmulps(ymm(half), ymm(half), ymm(8));
             }
+            store(RDX, ymm(half), half, isLast);
+        }
+    }
+
+    /** The same, where registers 8 and 9 hold the magnitudes meanwhile. */
+    private void exactGelu(ExponentialCode exponential, boolean isLast) {
+        for (int half = 0; half < 2; half++) {
+            load(ymm(2 + half), RDI, half, isLast);
+            a.vandps(ymm(8 + half), ymm(2 + half), inAllLanes(Integer.MAX_VALUE));
+            a.vmovups(ymm(half), inAllLanes(Float.floatToRawIntBits(Activation.ERF_HIGHEST)));
+            a.vminps(ymm(8 + half), ymm(half), ymm(8 + half)); // a NaN stays
+            a.vmulps(ymm(half), ymm(8 + half), ymm(8 + half));
+            a.vmulps(ymm(half), ymm(half), inAllLanes(Float.floatToRawIntBits(-0.5f)));
+        }
+        exponential.write(0, 2);
+        for (int half = 0; half < 2; half++) {
+            a.vmovups(ymm(5), inAllLanes(Float.floatToRawIntBits(1f)));
+            a.vmovups(ymm(4), ymm(5));
+            a.vfmadd231ps(ymm(4), ymm(8 + half), inAllLanes(Float.floatToRawIntBits(Activation.ERF_STEP)));
+            a.vdivps(ymm(4), ymm(5), ymm(4));
+            a.vmovups(ymm(5), inAllLanes(Float.floatToRawIntBits(Activation.erfTail(0))));
+            for (int i = 1; i < Activation.erfTails(); i++) {
+                a.vfmadd213ps(ymm(5), ymm(4), inAllLanes(Float.floatToRawIntBits(Activation.erfTail(i))));
+            }
+            a.vmulps(ymm(5), ymm(5), ymm(4));
+            a.vmulps(ymm(half), ymm(5), ymm(half));
+            a.vxorps(ymm(5), ymm(5), ymm(5));
+            a.vmaxps(ymm(5), ymm(2 + half), ymm(5)); // +0 for -0 and for a NaN
+            a.vfmadd213ps(ymm(half), ymm(8 + half), ymm(5));
+            load(ymm(5), RSI, half, isLast);
+            a.vmulps(ymm(half), ymm(half), ymm(5));
             store(RDX, ymm(half), half, isLast);
         }
     }

@@ -16,6 +16,7 @@ import quire.tensor.Activation;
 import quire.tensor.assembled.common.ExponentialCode;
 import quire.tensor.assembled.common.RowCode;
 import quire.tensor.x86.Gp;
+import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
 /** {@link RowCode} in AVX-512. A word is one register. */
@@ -29,6 +30,10 @@ final class Avx512RowCode extends RowCode {
     private static final Vec HIGHEST = zmm(30);
     private static final Vec FACTOR = zmm(31);
     private static final Vec LOWEST = zmm(3);
+    /** Of the exact GELU, the polynomial's first coefficient, in place of the signs of others. */
+    private static final Vec TAIL = zmm(28);
+    /** All bits but the sign. */
+    private static final Vec MAGNITUDE = zmm(31);
 
     private static Vec load(int register, boolean isLast) {
         return isLast ? zmm(register).zero(K1) : zmm(register);
@@ -94,6 +99,10 @@ final class Avx512RowCode extends RowCode {
         if (activation == Activation.GELU) {
             a.vbroadcastss(CUBE, constant(Float.floatToRawIntBits(Activation.GELU_CUBE)));
             a.vbroadcastss(LINEAR, constant(Float.floatToRawIntBits(Activation.GELU_LINEAR)));
+        } else if (activation == Activation.EXACT_GELU) {
+            a.vbroadcastss(TAIL, constant(Float.floatToRawIntBits(Activation.erfTail(0))));
+            a.vbroadcastss(HIGHEST, constant(Float.floatToRawIntBits(Activation.ERF_HIGHEST)));
+            a.vpbroadcastd(MAGNITUDE, constant(Integer.MAX_VALUE));
         } else if (activation == Activation.CLAMPED_SILU) {
             a.vbroadcastss(HIGHEST, constant(Float.floatToRawIntBits(Activation.CLAMP)));
             a.vbroadcastss(LOWEST, constant(Float.floatToRawIntBits(-Activation.CLAMP)));
@@ -109,6 +118,12 @@ final class Avx512RowCode extends RowCode {
             a.vpxord(zmm(0), zmm(0), zmm(0));
             a.vmaxps(zmm(0), zmm(0), zmm(1)); // a NaN stays
             a.vmulps(zmm(0), zmm(0), zmm(0));
+            a.vmulps(load(0, isLast), zmm(0), at(RSI));
+            a.vmovups(at(RDX), store(0, isLast));
+            return;
+        }
+        if (activation == Activation.EXACT_GELU) {
+            exactGelu(exponential);
             a.vmulps(load(0, isLast), zmm(0), at(RSI));
             a.vmovups(at(RDX), store(0, isLast));
             return;
@@ -139,6 +154,31 @@ final class Avx512RowCode extends RowCode {
             a.vmulps(load(0, isLast), zmm(0), at(RSI));
         }
         a.vmovups(at(RDX), store(0, isLast));
+    }
+
+    /** Replaces register 1 by its exact GELU in register 0. */
+    private void exactGelu(ExponentialCode exponential) {
+        a.vpandd(zmm(2), zmm(1), MAGNITUDE);
+        a.vminps(zmm(2), HIGHEST, zmm(2)); // a NaN stays
+        a.vmulps(zmm(0), zmm(2), zmm(2));
+        a.vmulps(zmm(0), zmm(0), inAllLanes(-0.5f));
+        exponential.write(0, 1);
+        a.vmovups(zmm(3), ONE);
+        a.vfmadd231ps(zmm(3), zmm(2), inAllLanes(Activation.ERF_STEP));
+        a.vdivps(zmm(3), ONE, zmm(3));
+        a.vmovups(zmm(4), TAIL);
+        for (int i = 1; i < Activation.erfTails(); i++) {
+            a.vfmadd213ps(zmm(4), zmm(3), inAllLanes(Activation.erfTail(i)));
+        }
+        a.vmulps(zmm(4), zmm(4), zmm(3));
+        a.vmulps(zmm(0), zmm(4), zmm(0));
+        a.vpxord(zmm(4), zmm(4), zmm(4));
+        a.vmaxps(zmm(4), zmm(1), zmm(4)); // +0 for -0 and for a NaN
+        a.vfmadd213ps(zmm(0), zmm(2), zmm(4));
+    }
+
+    private Mem inAllLanes(float value) {
+        return constant(Float.floatToRawIntBits(value)).bcast();
     }
 
     @Override
