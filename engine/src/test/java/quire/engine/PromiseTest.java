@@ -194,7 +194,11 @@ class PromiseTest {
                 "jamba",
                 "hunyuan-moe",
                 "phi3",
-                "qwen3next"
+                "qwen3next",
+                "gptneox",
+                "stablelm-parallel",
+                "phimoe",
+                "gpt2"
             })
     void output_otherBlocksBesideOthers_isBitIdentical(String architecture) throws Exception {
         Path file = FamilyModels.write(folder, architecture, ElementType.Q4_0, 5);

@@ -17,6 +17,9 @@ import quire.tensor.Activation;
  *       └──────────────────────────────────────────────────────────────────────────────────────────────┘
  *   x ──┬─▶ norm ─▶ gate, up ─▶ activation ─▶ down ─▶ norm after ─▶ × factor ─▶ +
  *       └────────────────────────────────────────────────────────────────────┘
+ *   x ──┬─▶ norm ─▶ attention … ──────▶ + ──┬─▶ …     both parts beside each other, with one norm or with two
+ *       ├─▶ norm ─▶ feed-forward … ───▶ +   │
+ *       └──────────────────────────────────┘
  * </pre>
  *
  * <p>Some things are no part of it, because the tensors of a file show them: biases, a tied head, and matrices that are
@@ -33,7 +36,8 @@ import quire.tensor.Activation;
  * @param embeddingNorm whether embeddings pass a norm, with rows for their positions and types added before if the file has
  *     them
  * @param headNorm the norms of queries and keys
- * @param parallel whether attention and feed-forward read the same norm, so that there is no second one
+ * @param parallel whether attention and feed-forward read the same residual stream, so that their results are added together
+ * @param twoNorms whether they then read a norm each; else both read the same one
  * @param activation the function of the feed-forward layer
  * @param gated whether its result is multiplied with a second product of the inputs
  * @param halves whether the rotation pairs number i of a head with the number half of the rotated dimensions further;
@@ -66,6 +70,9 @@ import quire.tensor.Activation;
  * @param streams the residual streams if there are several, see {@link ResidualStreams}; null for one
  * @param sparsity by block: how many standard deviations above the mean the inputs of the activation must be, of which that
  *     limit is subtracted; those below it become 0. {@code -Infinity} leaves them; empty if all blocks do
+ * @param learnedPositions whether the file has a row for each position that is added to embeddings
+ * @param inputLimit magnitude that queries, keys and values are limited to before their norms and rotation; 0 for none
+ * @param mixerNorm name of the norm before attention in the file, without its block
  * @param feedForwardNorm name of the norm before the feed-forward layer in the file, without its block
  * @param outputNorm name of the norm before the head in the file; empty if there is none
  * @param mixture the experts of the feed-forward layers; null if there are none
@@ -84,6 +91,7 @@ public record Architecture(
         boolean embeddingNorm,
         HeadNorm headNorm,
         boolean parallel,
+        boolean twoNorms,
         Activation activation,
         boolean gated,
         boolean halves,
@@ -110,6 +118,9 @@ public record Architecture(
         int layerInputs,
         @Nullable Streams streams,
         List<Float> sparsity,
+        boolean learnedPositions,
+        float inputLimit,
+        String mixerNorm,
         String feedForwardNorm,
         String outputNorm,
         @Nullable Mixture mixture,
@@ -195,10 +206,12 @@ public record Architecture(
         /** Divides by the root of the mean square. */
         RMS,
         /** Subtracts the mean, then divides by the standard deviation; with a bias if the file has one. */
-        LAYER
+        LAYER,
+        /** The same, without weights. */
+        PLAIN_LAYER
     }
 
-    /** RMS norms of queries and keys. */
+    /** The norms of queries and keys: RMS norms, if nothing else is said. */
     public enum HeadNorm {
         /** There are none. */
         NONE,
@@ -208,12 +221,19 @@ public record Architecture(
         EACH_ROTATED,
         /** Each head is normalised for itself, without weights, after its rotation; not in layers without rotation. */
         EACH_ROTATED_PLAIN,
+        /** Each head has a layer norm with weights of its own, before its rotation. */
+        EACH_LAYER,
         /** All heads of a row are normalised together, before their rotation. */
         ALL;
 
         /** Whether heads are normalised one by one. */
         boolean isEach() {
-            return this == EACH || followsRotation();
+            return this == EACH || this == EACH_LAYER || followsRotation();
+        }
+
+        /** Whether all heads have the same weights. */
+        boolean sharesWeights() {
+            return isEach() && this != EACH_LAYER;
         }
 
         /** Whether the rotation comes first. */
@@ -295,7 +315,12 @@ public record Architecture(
     /** The description in words, for display: one short phrase for each part. */
     public List<String> describe() {
         List<String> parts = new ArrayList<>();
-        String kind = norm == Norm.RMS ? "RMS norm" : "layer norm";
+        String kind =
+                switch (norm) {
+                    case RMS -> "RMS norm";
+                    case LAYER -> "layer norm";
+                    case PLAIN_LAYER -> "layer norm without weights";
+                };
         if (encoder) {
             parts.add("every position sees the whole text");
         }
@@ -305,11 +330,12 @@ public record Architecture(
                         : kind + (normBefore ? normAfter ? " before and after" : " before" : " after") + " each part");
         if (headNorm != HeadNorm.NONE) {
             parts.add("queries and keys normalised " + (headNorm.isEach() ? "by head" : "whole")
-                    + (headNorm.followsRotation() ? " after their rotation" : ""));
+                    + (headNorm.followsRotation() ? " after their rotation" : "")
+                    + (headNorm == HeadNorm.EACH_LAYER ? " with a layer norm" : ""));
         }
         parts.add(
                 parallel
-                        ? "attention beside feed-forward"
+                        ? "attention beside feed-forward" + (twoNorms ? ", each with its norm" : "")
                         : this.parts.isEmpty()
                                 ? "attention, then feed-forward"
                                 : this.parts.contains(Part.BOTH)
@@ -319,7 +345,7 @@ public record Architecture(
         parts.add((gated ? "gated " : "plain ") + activation.label());
         parts.add(
                 unrotatedEvery == 1
-                        ? "no rotation"
+                        ? learnedPositions ? "learned positions" : "no rotation"
                         : "rotation of " + (halves ? "halves" : "neighbours")
                                 + (onlyWindowsRotate ? " in layers with a window" : "")
                                 + (unrotatedEvery > 0 ? ", none in every " + unrotatedEvery + "th layer" : ""));
@@ -367,6 +393,7 @@ public record Architecture(
             parts.add(mixture.describe());
         }
         addNumber(parts, "attention scale", attentionScale, 0);
+        addNumber(parts, "queries, keys and values limited to", inputLimit, 0);
         addNumber(parts, "soft cap of scores", attentionCap, 0);
         addNumber(parts, "soft cap of logits", logitCap, 0);
         addNumber(parts, "embeddings ×", embeddingFactor, 1);
@@ -397,6 +424,7 @@ public record Architecture(
         private boolean embeddingNorm;
         private HeadNorm headNorm = HeadNorm.NONE;
         private boolean parallel;
+        private boolean twoNorms;
         private Activation activation = Activation.SILU;
         private boolean gated = true;
         private boolean halves;
@@ -423,6 +451,9 @@ public record Architecture(
         private int layerInputs;
         private @Nullable Streams streams;
         private List<Float> sparsity = List.of();
+        private boolean learnedPositions;
+        private float inputLimit;
+        private String mixerNorm = "attn_norm";
         private String feedForwardNorm = "ffn_norm";
         private String outputNorm = "output_norm";
         private @Nullable Mixture mixture;
@@ -432,6 +463,11 @@ public record Architecture(
 
         Builder layerNorm() {
             norm = Norm.LAYER;
+            return this;
+        }
+
+        Builder plainLayerNorm() {
+            norm = Norm.PLAIN_LAYER;
             return this;
         }
 
@@ -482,8 +518,18 @@ public record Architecture(
             return this;
         }
 
+        /** See {@link Architecture#twoNorms}. */
+        Builder parallelWithTwoNorms() {
+            twoNorms = true;
+            return parallel();
+        }
+
         Builder gelu() {
             return activation(Activation.GELU);
+        }
+
+        Builder exactGelu() {
+            return activation(Activation.EXACT_GELU);
         }
 
         Builder activation(Activation value) {
@@ -605,6 +651,22 @@ public record Architecture(
             return this;
         }
 
+        /** Positions are rows of the file, so that nothing rotates. */
+        Builder learnedPositions() {
+            learnedPositions = true;
+            return unrotatedEvery(1);
+        }
+
+        Builder inputLimit(float value) {
+            inputLimit = value;
+            return this;
+        }
+
+        Builder mixerNorm(String name) {
+            mixerNorm = name;
+            return this;
+        }
+
         Builder feedForwardNorm(String name) {
             feedForwardNorm = name;
             return this;
@@ -647,6 +709,7 @@ public record Architecture(
                     embeddingNorm,
                     headNorm,
                     parallel,
+                    twoNorms,
                     activation,
                     gated,
                     halves,
@@ -673,6 +736,9 @@ public record Architecture(
                     layerInputs,
                     streams,
                     sparsity,
+                    learnedPositions,
+                    inputLimit,
+                    mixerNorm,
                     feedForwardNorm,
                     outputNorm,
                     mixture,

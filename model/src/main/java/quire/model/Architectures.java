@@ -82,6 +82,17 @@ final class Architectures {
             "mellum",
             "exaone-moe",
             "gemma3n",
+            "gptneox",
+            "phimoe",
+            "codeshell",
+            "gpt2",
+            "starcoder",
+            "olmo",
+            "dbrx",
+            "qwen",
+            "plamo",
+            "openelm",
+            "pangu-embedded",
             "bert",
             "nomic-bert",
             "nomic-bert-moe",
@@ -107,7 +118,7 @@ final class Architectures {
             List.of("lfm2", "lfm2moe", "granitehybrid", "nemotron_h", "nemotron_h_moe", "deci", "jamba");
 
     /** Those whose blocks may have sizes of their own. */
-    private static final List<String> WITH_OWN_SIZES = List.of("gemma4", "deci");
+    private static final List<String> WITH_OWN_SIZES = List.of("gemma4", "deci", "openelm");
 
     private Architectures() {}
 
@@ -235,7 +246,7 @@ final class Architectures {
                     case "command-r" -> commandR(keys);
                     case "cohere2" -> cohere2(keys);
                     case "starcoder2" -> starcoder2();
-                    case "stablelm" -> stablelm();
+                    case "stablelm" -> stablelm(keys);
                     case "glm4" -> glm4();
                     case "qwen2moe" -> qwen2moe(keys);
                     case "qwen3moe" -> qwen3moe(keys);
@@ -280,13 +291,24 @@ final class Architectures {
                     case "deci" -> new Architecture.Builder().parts(keys.attentionOrFeedForward());
                     case "xverse", "chatglm" -> new Architecture.Builder();
                     case "orion" -> new Architecture.Builder().halves().layerNorm();
-                    case "phi2", "falcon" -> starcoder2().parallel();
+                    case "phi2" -> starcoder2().parallel();
+                    case "falcon" -> falcon(keys);
+                    case "gptneox" -> gptNeoX(keys, layers);
+                    case "codeshell" -> starcoder2();
+                    case "gpt2", "starcoder" -> starcoder2().learnedPositions();
+                    case "phimoe" -> phimoe(keys);
+                    case "olmo" ->
+                        new Architecture.Builder().plainLayerNorm().inputLimit(keys.number("attention.clamp_kqv", 0));
+                    case "dbrx" -> dbrx(keys);
+                    case "qwen", "pangu-embedded" -> qwen2();
+                    case "plamo" -> new Architecture.Builder().halves().parallel();
+                    case "openelm" -> qwen3();
                     case "jais2" -> nemotron();
                     case "maincoder" -> new Architecture.Builder().headNorm(HeadNorm.EACH_ROTATED);
                     case "mellum" -> qwen3moe(keys).window(keys, 4).windowBase(keys.number("rope.freq_base", 10000));
                     case "exaone-moe" -> exaoneMoe(keys);
                     case "gemma3n" -> gemma3n(keys, hidden, layers);
-                    case "bert" -> bert().gelu().plain().unrotatedEvery(1);
+                    case "bert" -> bert().exactGelu().plain().unrotatedEvery(1);
                     case "nomic-bert" -> bert().halves();
                     case "nomic-bert-moe" -> nomicBertMoe(keys);
                     case "modern-bert" -> modernBert(keys, layers);
@@ -421,7 +443,7 @@ final class Architectures {
     private static Architecture.Builder nomicBertMoe(Keys keys) {
         Mixture mixture = keys.mixture(Scoring.SOFTMAX, false, 0, false);
         return bert().halves()
-                .gelu()
+                .exactGelu()
                 .plain()
                 .mixture(mixture == null ? null : mixture.inLastOf(keys.size("moe_every_n_layers", 1)));
     }
@@ -475,8 +497,44 @@ final class Architectures {
         return new Architecture.Builder().halves().layerNorm().gelu().plain();
     }
 
-    private static Architecture.Builder stablelm() {
-        return new Architecture.Builder().halves().layerNorm();
+    /** Only the model of 12 B has parallel blocks and norms of heads; the tensors show both, and a key may say another. */
+    private static Architecture.Builder stablelm(Keys keys) {
+        boolean said = keys.flag(ModelConfig.PARALLEL, false);
+        boolean parallel = keys.hasTensor("blk.0.attn_norm.weight") ? !keys.hasTensor("blk.0.ffn_norm.weight") : said;
+        Architecture.Builder builder = new Architecture.Builder().halves().layerNorm();
+        if (keys.hasTensor("blk.0.attn_q_norm.weight")) {
+            builder.headNorm(HeadNorm.EACH_LAYER);
+        }
+        return parallel ? builder.parallel() : builder;
+    }
+
+    /** In the larger models, feed-forward has the norm that attention has in the smaller ones. */
+    private static Architecture.Builder falcon(Keys keys) {
+        Architecture.Builder builder = starcoder2().exactGelu();
+        return keys.hasTensor("blk.0.attn_norm_2.weight")
+                ? builder.parallelWithTwoNorms().mixerNorm("attn_norm_2").feedForwardNorm("attn_norm")
+                : builder.parallel();
+    }
+
+    /** GPT-NeoX-20B, with 44 blocks, was trained with the other GELU than Pythia. */
+    private static Architecture.Builder gptNeoX(Keys keys, int layers) {
+        Architecture.Builder builder =
+                layers == 44 ? starcoder2() : starcoder2().exactGelu();
+        return keys.flag(ModelConfig.PARALLEL, true) ? builder.parallelWithTwoNorms() : builder;
+    }
+
+    /** Phi-3.5-MoE, as it was trained. llama.cpp computes RMS norms, and a softmax over all experts. */
+    private static Architecture.Builder phimoe(Keys keys) {
+        return phi3(keys).layerNorm().mixture(keys.mixture(Scoring.SOFTMAX_OF_NEAR, false, 0, false));
+    }
+
+    private static Architecture.Builder dbrx(Keys keys) {
+        return new Architecture.Builder()
+                .halves()
+                .layerNorm()
+                .inputLimit(keys.number("attention.clamp_kqv", 0))
+                .feedForwardNorm("attn_output_norm")
+                .mixture(keys.mixture(Scoring.SOFTMAX, true, 0, false));
     }
 
     private static Architecture.Builder glm4() {

@@ -286,6 +286,11 @@ final class AttentionLayers {
         if (layer.stores && layer.first.size() == 2) {
             keysAsValues(from, to);
         }
+        if (blocks.inputLimit() > 0) {
+            limit(queries, from, to);
+            limit(keys, from, to);
+            limit(values, from, to);
+        }
         if (!blocks.headNorm().followsRotation()) {
             normHeads(layer, from, to);
         }
@@ -304,11 +309,33 @@ final class AttentionLayers {
         }
     }
 
+    /** Limits the magnitude of the numbers of some rows. */
+    private void limit(FloatMatrix rows, int from, int to) {
+        float limit = blocks.inputLimit();
+        for (int row = from; row < to; row++) {
+            for (int i = 0; i < rows.columns(); i++) {
+                rows.set(row, i, Math.clamp(rows.get(row, i), -limit, limit));
+            }
+        }
+    }
+
     /** Norms the queries and keys of some tokens, if the layer has such norms. */
     private void normHeads(Weights layer, int from, int to) {
-        norm(layer.queryNorm, queryNormRows, from, to);
+        normHeads(layer.queryNorm, queries, queryNormRows, from, to);
         if (layer.stores) {
-            norm(layer.keyNorm, keyNormRows, from, to);
+            normHeads(layer.keyNorm, keys, keyNormRows, from, to);
+        }
+    }
+
+    private void normHeads(@Nullable FloatMatrix weight, FloatMatrix tokens, FloatMatrix heads, int from, int to) {
+        if (weight != null && blocks.headNorm() == Architecture.HeadNorm.EACH_LAYER) {
+            int each = heads.rows() / tokens.rows();
+            kernels.layerNorm(heads, ones, epsilon, heads, from * each, to * each);
+            for (int row = from; row < to; row++) {
+                kernels.multiplyRow(tokens, row, weight, 0, tokens, row);
+            }
+        } else {
+            norm(weight, heads, from, to);
         }
     }
 

@@ -106,6 +106,9 @@ public final class Decoder implements Model {
     // Activations, one row for each token of the batch.
     private final FloatMatrix residual;
     private final Activations normed;
+    /** What feed-forward layers beside attention read, if that is another norm; null if it is the same, or none. */
+    private final @Nullable Activations besideNormed;
+
     private final List<FloatMatrix> projectedOutputs;
     private final FloatMatrix projected;
     /** What a feed-forward layer beside experts computes; null if there is none. */
@@ -351,6 +354,9 @@ public final class Decoder implements Model {
         if (streams != null) {
             inputs += ResidualStreams.byteSize(hidden, streams, maxBatchTokens);
         }
+        if (config.blocks().twoNorms()) {
+            inputs += Activations.byteSize(maxBatchTokens, hidden, true);
+        }
         if (config.blocks().vectorHead() > 0) {
             inputs += Activations.byteSize(maxBatchTokens, config.blocks().vectorHead(), true);
         }
@@ -421,7 +427,7 @@ public final class Decoder implements Model {
         Mixture mixture = blocks.mixture();
         Recurrence recurrence = blocks.recurrence();
         int withState = 0;
-        boolean sharedNorm = blocks.parallel() || !blocks.normBefore();
+        boolean sharedNorm = (blocks.parallel() && !blocks.twoNorms()) || !blocks.normBefore();
         layers = new Layer[config.layers()];
         for (int i = 0; i < layers.length; i++) {
             String prefix = "blk." + i + ".";
@@ -429,7 +435,7 @@ public final class Decoder implements Model {
             Mixture experts = blocks.hasExperts(i) ? mixture : null;
             Recurrence recurrent = blocks.recurs(i) ? recurrence : null;
             layers[i] = new Layer(
-                    blocks.normsMixer(i) ? loader.norm(prefix + "attn_norm") : null,
+                    blocks.normsMixer(i) ? loader.norm(prefix + blocks.mixerNorm()) : null,
                     blocks.attends(i) ? loader.attention(i, rotations.get(blocks.rotation(i))) : null,
                     recurrent == null ? null : loader.recurrent(prefix, withState++, recurrent),
                     blocks.normSum()
@@ -446,7 +452,7 @@ public final class Decoder implements Model {
                     blocks.streams() == null ? null : loader.streams(prefix, blocks.streams()),
                     loader.blockFactor(prefix));
         }
-        positionRows = blocks.embeddingNorm() ? loader.positionRows() : null;
+        positionRows = blocks.embeddingNorm() || blocks.learnedPositions() ? loader.positionRows() : null;
         typeRow = blocks.embeddingNorm() ? loader.typeRow() : null;
         embeddingNorm = blocks.embeddingNorm() ? loader.norm("token_embd_norm") : null;
         boolean hasOutputNorm = !blocks.outputNorm().isEmpty();
@@ -563,6 +569,10 @@ public final class Decoder implements Model {
                         || (layerInputs != null && layerInputs.readsQuantized())
                         || (streams != null && streams.readsQuantized())
                         || Products.anyQuantized(vectorHead));
+        besideNormed = blocks.twoNorms()
+                ? Activations.allocate(
+                        arena, maxBatchTokens, hidden, Stream.of(layers).anyMatch(Decoder::feedsForwardQuantized))
+                : null;
         vectorHidden = vectorHead.isEmpty()
                 ? null
                 : Activations.allocate(
@@ -605,12 +615,17 @@ public final class Decoder implements Model {
         return Stream.of(layers).map(part).filter(Objects::nonNull).toList();
     }
 
+    /** Whether a block's feed-forward layer needs quantised rows. */
+    private static boolean feedsForwardQuantized(Layer layer) {
+        return (layer.feedForward != null && Products.anyQuantized(layer.feedForward.gateUp()))
+                || (layer.experts != null && layer.experts.readsQuantized());
+    }
+
     /** Whether a block needs quantised rows of the residual stream or of their norm. */
     private static boolean readsQuantized(Layer layer) {
         return (layer.attention != null && layer.attention.readsQuantized())
                 || (layer.recurrent != null && Products.anyQuantized(layer.recurrent.first()))
-                || (layer.feedForward != null && Products.anyQuantized(layer.feedForward.gateUp()))
-                || (layer.experts != null && layer.experts.readsQuantized())
+                || feedsForwardQuantized(layer)
                 || (layer.inputs != null && Products.anyQuantized(layer.inputs.gate()))
                 || (layer.streams != null && ResidualStreams.readsQuantized(layer.streams));
     }
@@ -747,9 +762,7 @@ public final class Decoder implements Model {
         int to = Workers.shareStart(rows, 1, worker + 1, workers.active());
 
         embed(current.tokens(), from, to);
-        if (embeddingNorm != null) {
-            completeEmbeddings(embeddingNorm, current.positions(), from, to);
-        }
+        completeEmbeddings(current.positions(), from, to);
         if (layerInputs != null) {
             norm(residual, null, normed.values(), from, to);
             products.quantize(normed, from, to);
@@ -768,6 +781,10 @@ public final class Decoder implements Model {
             if (blocks.mixes(i)) {
                 norm(residual, layer.mixerNorm, normed.values(), from, to);
                 products.quantize(normed, from, to);
+                if (besideNormed != null) { // now, since attention changes the residual stream
+                    norm(residual, layer.feedForwardNorm, besideNormed.values(), from, to);
+                    products.quantize(besideNormed, from, to);
+                }
                 workers.barrier(worker);
                 if (layer.streams != null && streams != null) {
                     streams.goAround(worker, layer.streams, normed, rows, from, to);
@@ -792,14 +809,15 @@ public final class Decoder implements Model {
                     products.quantize(normed, from, to);
                 }
                 workers.barrier(worker);
+                Activations inputs = besideNormed == null ? normed : besideNormed;
                 FeedForwardLayers feedForward = feedForwardLayers[i];
                 if (layer.feedForward != null && feedForward != null) {
-                    feedForward.compute(worker, layer.feedForward, normed, rows, from, to, projectedOutputs);
+                    feedForward.compute(worker, layer.feedForward, inputs, rows, from, to, projectedOutputs);
                     if (layer.beside != null) {
                         expertsBeside(worker, layer, layer.beside, rows, from, to);
                     }
                 } else if (layer.experts != null && mixtureLayers != null) {
-                    mixtureLayers.compute(worker, layer.experts, normed, normed, rows, from, to, projected);
+                    mixtureLayers.compute(worker, layer.experts, inputs, inputs, rows, from, to, projected);
                 }
                 addBranch(layer.afterFeedForward, from, to);
             }
@@ -869,15 +887,17 @@ public final class Decoder implements Model {
         }
     }
 
-    /** Adds the rows of their positions and of their type to embeddings, and norms them. */
-    private void completeEmbeddings(NormWeights weights, int[] positions, int from, int to) {
+    /** Adds the rows of their positions and of their type to embeddings, and norms them, as far as the model has these. */
+    private void completeEmbeddings(int[] positions, int from, int to) {
         for (int row = from; row < to && positionRows != null; row++) {
             kernels.addRow(positionRows, positions[row], 1, residual, row);
         }
         if (typeRow != null) {
             kernels.addBias(typeRow, residual, from, to);
         }
-        norm(residual, weights, residual, from, to);
+        if (embeddingNorm != null) {
+            norm(residual, embeddingNorm, residual, from, to);
+        }
     }
 
     /** Norms the rows of the last layer's results whose vectors are wanted. */

@@ -52,7 +52,16 @@ public record Mixture(
         /** The sigmoid. */
         SIGMOID("sigmoid"),
         /** The softmax over the chosen experts. */
-        SOFTMAX_OF_CHOSEN("softmax of the chosen");
+        SOFTMAX_OF_CHOSEN("softmax of the chosen"),
+        /**
+         * The softmax over the expert and those with nearly its score: of the experts that are not chosen before it, those
+         * whose distance to it is at most {@link #NEAR} of the larger of its score and the magnitude of their own. So most
+         * weights are 1.
+         */
+        SOFTMAX_OF_NEAR("softmax of those near it");
+
+        /** See {@link #SOFTMAX_OF_NEAR}. */
+        static final double NEAR = 0.02;
 
         private final String label;
 

@@ -483,9 +483,13 @@ final class MixtureLayers {
                 leaveOutGroups();
             }
             int first = row * mixture.used();
+            boolean ofNear = mixture.scoring() == Mixture.Scoring.SOFTMAX_OF_NEAR;
             double max = Double.NEGATIVE_INFINITY;
             for (int i = 0; i < mixture.used(); i++) {
                 int best = best(ranks, taken);
+                if (ofNear) {
+                    values[best] = weightAmongNear(best);
+                }
                 taken[best] = true;
                 chosen[first + i] = best;
                 max = Math.max(max, values[best]);
@@ -510,7 +514,7 @@ final class MixtureLayers {
                 max = Math.max(max, values[expert]);
             }
             switch (mixture.scoring()) {
-                case SOFTMAX_OF_CHOSEN -> {}
+                case SOFTMAX_OF_CHOSEN, SOFTMAX_OF_NEAR -> {}
                 case SIGMOID -> {
                     for (int expert = 0; expert < values.length; expert++) {
                         values[expert] = sigmoid(values[expert]);
@@ -527,6 +531,20 @@ final class MixtureLayers {
                     }
                 }
             }
+        }
+
+        /** See {@link Mixture.Scoring#SOFTMAX_OF_NEAR}. Scores that are taken into account are not yet weights. */
+        private double weightAmongNear(int best) {
+            double score = values[best];
+            double sum = 0;
+            for (int expert = 0; expert < values.length; expert++) {
+                double distance = score - values[expert];
+                double scale = Math.max(score, Math.abs(values[expert]));
+                if (expert == best || (!taken[expert] && !(distance / scale > Mixture.Scoring.NEAR))) {
+                    sum += StrictMath.exp(-distance);
+                }
+            }
+            return 1 / sum;
         }
 
         /** Marks the experts of all groups but the best as taken. */

@@ -116,7 +116,12 @@ public record ModelConfig(
             "minimax-m2",
             "hunyuan-moe",
             "nomic-bert-moe",
-            "jamba");
+            "jamba",
+            "phimoe",
+            "dbrx");
+
+    /** Those whose files count gate and up as one layer that is twice as wide. */
+    private static final Set<String> COUNT_BOTH = Set.of("qwen");
 
     /** The number of types of tokens. */
     static final String TOKEN_TYPES = "tokenizer.ggml.token_type_count";
@@ -127,6 +132,11 @@ public record ModelConfig(
 
     private static final Pattern KEYS_VALUES = Pattern.compile("\\.attn_[kv](_norm)?\\.");
     private static final Pattern BLOCK = Pattern.compile("blk\\.(\\d{1,9})\\.");
+
+    /** Has a row for each position. */
+    static final String POSITIONS = "position_embd.weight";
+    /** Whether attention and feed-forward are beside each other. */
+    static final String PARALLEL = "use_parallel_residual";
 
     /** Characters of a value of the file that a message shows. */
     private static final int SHOWN_CHARS = 60;
@@ -163,9 +173,11 @@ public record ModelConfig(
             ".ssm_a",
             ".ssm_d",
             ".ssm_norm.weight",
+            ".attn_q_norm.weight",
+            ".attn_k_norm.weight",
             ".altup_predict_coef.weight",
             ".altup_correct_coef.weight",
-            "position_embd.weight",
+            POSITIONS,
             "token_types.weight");
 
     // Factors and limits that some other architectures use; 1 and 0 change nothing.
@@ -183,7 +195,7 @@ public record ModelConfig(
     static final String SHORT_FACTORS = "rope_factors_short.weight";
 
     /** Architectures whose files may have factors of the rotation for short and for long contexts. */
-    private static final List<String> LONGROPE = List.of("phi3", "minicpm");
+    private static final List<String> LONGROPE = List.of("phi3", "minicpm", "phimoe");
 
     private static final String CONVERT = "; convert the model again with a current converter";
     private static final String ANOTHER_MODEL = ", which this version cannot compute; use another model";
@@ -545,11 +557,14 @@ public record ModelConfig(
         if (blocks.embeddingNorm()) {
             checkNorm(gguf, known, "token_embd_norm", hidden);
             // without rotation, only these say where a token is
-            checkVector(gguf, known, "position_embd.weight", blocks.unrotatedEvery() == 1, hidden, contextLength);
+            checkVector(gguf, known, POSITIONS, blocks.unrotatedEvery() == 1, hidden, contextLength);
             if (gguf.hasTensor("token_types.weight")) {
                 long types = gguf.int64(TOKEN_TYPES);
                 checkVector(gguf, known, "token_types.weight", true, hidden, types);
             }
+        }
+        if (blocks.learnedPositions()) {
+            checkVector(gguf, known, POSITIONS, true, hidden, contextLength);
         }
         checkVector(gguf, known, "rope_freqs.weight", false, ropeDimensions / 2);
         if (LONGROPE.contains(architecture)) {
@@ -562,7 +577,7 @@ public record ModelConfig(
                 checkVector(gguf, known, block + "layer_output_scale.weight", false, 1);
             }
             if (blocks.normsMixer(layer)) {
-                checkNorm(gguf, known, block + "attn_norm", hidden);
+                checkNorm(gguf, known, block + blocks.mixerNorm(), hidden);
             }
             Recurrence recurrence = blocks.recurrence();
             if (blocks.attends(layer)) {
@@ -582,7 +597,7 @@ public record ModelConfig(
             if (!blocks.feedsForward(layer)) {
                 continue;
             }
-            if (blocks.normBefore() && !blocks.parallel()) {
+            if (blocks.normBefore() && (!blocks.parallel() || blocks.twoNorms())) {
                 checkNorm(gguf, known, block + blocks.feedForwardNorm(), hidden);
             }
             Mixture mixture = blocks.mixture();
@@ -674,7 +689,10 @@ public record ModelConfig(
                 checkMatrix(gguf, known, block + "attn_v", hidden, kvWidth);
             }
         }
-        if (blocks.headNorm().hasWeights()) {
+        if (blocks.headNorm() == Architecture.HeadNorm.EACH_LAYER) {
+            checkVector(gguf, known, block + "attn_q_norm.weight", true, sizes.headDim(), sizes.heads());
+            checkVector(gguf, known, block + "attn_k_norm.weight", stores, sizes.headDim(), sizes.kvHeads());
+        } else if (blocks.headNorm().hasWeights()) {
             boolean each = blocks.headNorm().isEach();
             checkVector(gguf, known, block + "attn_q_norm.weight", true, each ? sizes.headDim() : queryWidth);
             checkVector(gguf, known, block + "attn_k_norm.weight", stores, each ? sizes.headDim() : kvWidth);
@@ -849,6 +867,9 @@ public record ModelConfig(
 
     /** The weights of a norm and, for a layer norm, its bias if the file has one. */
     private void checkNorm(Gguf gguf, Set<String> known, String stem, int length) {
+        if (blocks.norm() == Architecture.Norm.PLAIN_LAYER) {
+            return;
+        }
         checkVector(gguf, known, normName(gguf, stem), true, length);
         if (blocks.norm() == Architecture.Norm.LAYER) {
             checkVector(gguf, known, stem + ".bias", false, length);
@@ -888,6 +909,12 @@ public record ModelConfig(
             int feedForward = gguf.has(key("feed_forward_length")) || !gguf.has(key("expert_count"))
                     ? largest("feed_forward_length", MAX_WIDTH)
                     : sizeUpTo("expert_feed_forward_length", MAX_WIDTH);
+            if (COUNT_BOTH.contains(architecture)) {
+                if (feedForward % 2 != 0) {
+                    throw refuse("feed_forward_length", "is " + feedForward + ", which is odd");
+                }
+                feedForward /= 2;
+            }
             int layers = layers();
             int heads = largest("attention.head_count", MAX_HEADS);
             int kvHeads = gguf.has(key(KV_HEADS)) ? largest(KV_HEADS, MAX_HEADS) : heads;
@@ -916,7 +943,7 @@ public record ModelConfig(
             if (!rope.equals(RopeScaling.OF_FILE) && blocks.unrotatedEvery() == 1) {
                 throw doesNotRotate();
             }
-            boolean layerNorm = blocks.norm() == Architecture.Norm.LAYER;
+            boolean layerNorm = blocks.norm() != Architecture.Norm.RMS;
             return new ModelConfig(
                     architecture,
                     gguf.string("general.name", ""),
@@ -1050,12 +1077,13 @@ public record ModelConfig(
             }
         }
 
-        /** Files of Nemotron-H may have the epsilon of RMS norms under the other name. */
+        /** Files of Nemotron-H may have the epsilon of RMS norms under the other name, and those of Phi-MoE have that of layer norms. */
         private String epsilonKey(boolean layerNorm) {
             String ofLayerNorm = "attention.layer_norm_epsilon";
             String ofRms = "attention.layer_norm_rms_epsilon";
-            boolean other = architecture.startsWith("nemotron_h") && !gguf.has(key(ofRms));
-            return layerNorm || other ? ofLayerNorm : ofRms;
+            boolean other =
+                    architecture.equals("phimoe") || (architecture.startsWith("nemotron_h") && !gguf.has(key(ofRms)));
+            return layerNorm != other ? ofLayerNorm : ofRms;
         }
 
         @Override
@@ -1109,6 +1137,7 @@ public record ModelConfig(
 
         @Override
         public boolean flag(String suffix, boolean absent) {
+            described.add(suffix);
             return gguf.bool(key(suffix), absent);
         }
 
@@ -1139,7 +1168,7 @@ public record ModelConfig(
         public Activation activation() {
             String name = gguf.string(key("hidden_activation"), "gelu");
             return switch (name) {
-                case "gelu" -> Activation.GELU;
+                case "gelu" -> Activation.EXACT_GELU; // as transformers names it
                 case "silu" -> Activation.SILU;
                 default ->
                     throw gguf.fault("key " + key("hidden_activation") + ": is "
@@ -1720,9 +1749,6 @@ public record ModelConfig(
                 throw gguf.fault("key " + key("attention.causal") + ": attends to "
                         + (encoder ? "earlier positions only" : "later positions too") + ANOTHER_MODEL);
             }
-            if (gguf.bool(key("use_parallel_residual"), false)) {
-                throw gguf.fault("key " + key("use_parallel_residual") + ": has parallel residuals" + ANOTHER_MODEL);
-            }
         }
 
         /** Refuses factors, limits and a window that the architecture's description does not have. */
@@ -1738,6 +1764,9 @@ public record ModelConfig(
             if (!architecture.equals("llama4") && size("interleave_moe_layer_step", 1) != 1) {
                 throw gguf.fault("key " + key("interleave_moe_layer_step") + ": is "
                         + size("interleave_moe_layer_step", 1) + ANOTHER_MODEL);
+            }
+            if (!described.contains(PARALLEL) && gguf.bool(key(PARALLEL), false)) {
+                throw gguf.fault("key " + key(PARALLEL) + ": has parallel residuals" + ANOTHER_MODEL);
             }
             if (!described.contains("expert_count") && size("expert_count", 0) > 1) {
                 throw gguf.fault("key " + key("expert_count") + ": is a mixture of " + size("expert_count", 0)

@@ -8,6 +8,7 @@ import org.jspecify.annotations.Nullable;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
 import quire.model.text.Tokenizer;
+import quire.tensor.Activation;
 
 /**
  * How a model that ranks texts gives a score to a document for a query: both become one prompt, and a head makes the score of
@@ -84,9 +85,15 @@ public final class Ranking {
             return norm.length == 0 ? out : normed(out);
         }
 
+        /** As {@link Activation#EXACT_GELU} defines it. */
         private static double gelu(double x) {
-            double root = 0.7978845608028654; // of 2/π
-            return 0.5 * x * (1 + StrictMath.tanh(root * (x + 0.044715 * x * x * x)));
+            double m = Math.abs(x);
+            double t = 1 / (1 + m * Activation.ERF_STEP);
+            double tail = Activation.erfTail(0);
+            for (int i = 1; i < Activation.erfTails(); i++) {
+                tail = tail * t + Activation.erfTail(i);
+            }
+            return Math.max(x, 0) + m * tail * t * StrictMath.exp(-x * x / 2);
         }
 
         private double[] normed(double[] in) {

@@ -266,8 +266,8 @@ final class WeightLoader {
     /** A row for each position that embeddings are added to; null if there are none. */
     @Nullable
     FloatMatrix positionRows() {
-        return file.hasTensor("position_embd.weight")
-                ? rowsOf("position_embd.weight", config.hidden(), config.contextLength())
+        return file.hasTensor(ModelConfig.POSITIONS)
+                ? rowsOf(ModelConfig.POSITIONS, config.hidden(), config.contextLength())
                 : null;
     }
 
@@ -387,8 +387,10 @@ final class WeightLoader {
         if (!kind.hasWeights()) {
             return kind == Architecture.HeadNorm.NONE || !rotated ? null : ones(sizes.headDim());
         }
-        int length = kind.isEach() ? sizes.headDim() : width;
-        FloatMatrix weights = vector(name, length);
+        int length = kind.sharesWeights() ? sizes.headDim() : width;
+        FloatMatrix weights = kind == Architecture.HeadNorm.EACH_LAYER
+                ? decode(file.tensor(name, sizes.headDim(), width / sizes.headDim()), width)
+                : vector(name, length);
         int[] order = pairs(sizes, length);
         return order == null ? weights : chosen(weights, order);
     }
@@ -402,6 +404,9 @@ final class WeightLoader {
     }
 
     NormWeights norm(String stem) {
+        if (config.blocks().norm() == Architecture.Norm.PLAIN_LAYER) {
+            return new NormWeights(ones(config.hidden()), null);
+        }
         FloatMatrix bias = config.blocks().norm() == Architecture.Norm.LAYER
                 ? optionalVector(stem + ".bias", config.hidden())
                 : null;

@@ -61,11 +61,13 @@ class LlamaCppTest {
     private static final long RECORDED_SEED = 41;
 
     /**
-     * With the usual seed, two tokens have nearly the same score in {@code gemma3n-whole}, and one choice of an expert is a near
-     * tie in the others: scores of 2.46479 and 2.46467 at position 60 in {@code llama4}, -0.1557 and -0.1587 at position 27
+     * With the usual seed, two tokens have nearly the same score in {@code gemma3n-whole} and in
+     * {@code falcon-norms}, and one choice of an expert is a near
+     * tie in two others: scores of 2.46479 and 2.46467 at position 60 in {@code llama4}, -0.1557 and -0.1587 at position 27
      * in {@code gemma4-moe}. With the other expert there, all log probabilities are within 0.03 of the reference.
      */
-    private static final Map<String, Long> OTHER_SEEDS = Map.of("gemma4-moe", 42L, "llama4", 42L, "gemma3n-whole", 43L);
+    private static final Map<String, Long> OTHER_SEEDS =
+            Map.of("gemma4-moe", 42L, "llama4", 42L, "gemma3n-whole", 43L, "falcon-norms", 42L);
 
     private static final List<String> RECORDED = List.of(
             "lfm2",
@@ -123,7 +125,21 @@ class LlamaCppTest {
             "exaone4-windows",
             "glm4moe-norms",
             "qwen3moe",
-            "gemma3n-whole");
+            "gemma3n-whole",
+            "gptneox",
+            "gptneox-serial",
+            "stablelm-parallel",
+            "falcon-norms",
+            "codeshell",
+            "gpt2",
+            "starcoder",
+            "olmo",
+            "dbrx",
+            "qwen",
+            "plamo",
+            "openelm",
+            "pangu-embedded",
+            "phimoe-centred");
 
     @TempDir
     private Path folder;
@@ -133,6 +149,7 @@ class LlamaCppTest {
         Set<String> names = new TreeSet<>(Architectures.NAMES);
         names.removeAll(RECORDED);
         names.removeAll(Architectures.ENCODERS);
+        names.remove("phimoe"); // llama.cpp computes it otherwise, but not the model "phimoe-centred"
         if (Files.isDirectory(FOLDER)) {
             try (DirectoryStream<Path> files = Files.newDirectoryStream(FOLDER, "*.gguf")) {
                 for (Path path : files) {

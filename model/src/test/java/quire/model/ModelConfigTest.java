@@ -596,6 +596,41 @@ class ModelConfigTest {
                 fault(w -> w.withoutTensor("position_embd.weight"), "position_embd.weight"));
     }
 
+    /** A key says it for GPT-NeoX, the tensors for StableLM, and no other architecture may have it. */
+    @Test
+    void from_parallelBlocks_followTheKeyOrTheTensors() {
+        String key = ".use_parallel_residual";
+        assertThat(phrases(FamilyModels.writer("gptneox", ElementType.F32, 1).without("gptneox" + key)))
+                .contains("attention beside feed-forward, each with its norm", "plain exact GELU");
+        assertThat(phrases(FamilyModels.writer("gptneox-serial", ElementType.F32, 1)))
+                .contains("attention, then feed-forward");
+        assertThat(phrases(FamilyModels.writer("stablelm-parallel", ElementType.F32, 1)
+                        .without("stablelm" + key)
+                        .bool("stablelm" + key, false)))
+                .contains("attention beside feed-forward", "queries and keys normalised by head with a layer norm");
+        assertThat(phrases(FamilyModels.writer("stablelm", ElementType.F32, 1)
+                        .without("stablelm" + key)
+                        .bool("stablelm" + key, true)))
+                .contains("attention, then feed-forward");
+        assertRefused(model(), fault(w -> w.bool("llama" + key, true), "use_parallel_residual"));
+    }
+
+    private static List<String> phrases(GgufWriter writer) {
+        return config(writer).blocks().describe();
+    }
+
+    @Test
+    void from_gateAndUpCountedTogether_areHalves() {
+        GgufWriter writer = FamilyModels.writer("qwen", ElementType.F32, 1);
+        assertThat(config(writer).feedForward()).isEqualTo(96);
+        assertRefused(
+                writer,
+                fault(
+                        w -> w.without("qwen.feed_forward_length").uint32("qwen.feed_forward_length", 193),
+                        "feed_forward_length",
+                        "odd"));
+    }
+
     @Test
     void unusedTensors_keysAndValuesThatOthersShare_areListed() {
         try (Gguf gguf = FamilyModels.writer("gemma3n", ElementType.F32, 1).open()) {

@@ -55,6 +55,7 @@ class ModelFactsTest {
     @Test
     void weights_ofAFileWithANoteOfAnotherKind_areThoseOfItsTensors() {
         assertThat(of(tiny().string("general.file_type", "Q4_K_M")).weights()).isEqualTo("Q8_0");
-        assertThat(of(tiny().strings("general.file_type", List.of("a", "b"))).weights()).isEqualTo("Q8_0");
+        assertThat(of(tiny().strings("general.file_type", List.of("a", "b"))).weights())
+                .isEqualTo("Q8_0");
     }
 }

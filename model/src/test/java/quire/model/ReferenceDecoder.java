@@ -52,6 +52,9 @@ final class ReferenceDecoder {
         } else {
             x = times(x, key("embedding_scale", architecture.equals("minicpm") ? 12 : 1));
         }
+        if (has("position_embd.weight")) {
+            x = sum(x, row(tensor("position_embd.weight"), position));
+        }
         if (own > 0) {
             inputs = layerInputs(x, token, own);
         }
@@ -70,6 +73,14 @@ final class ReferenceDecoder {
             }
             boolean onlyAfter = architecture.equals("olmo2") || architecture.equals("exaone4");
             double[] h = onlyAfter ? x : norm(x, prefix + "attn_norm");
+            double[] beside = null;
+            if (has(prefix + "attn_norm_2.weight")) { // attention reads this one
+                beside = h;
+                h = norm(x, prefix + "attn_norm_2");
+            }
+            if (architecture.equals("gptneox") && file.bool("gptneox.use_parallel_residual", true)) {
+                beside = norm(x, prefix + "ffn_norm");
+            }
             double[] a;
             if (has(prefix + "shortconv.conv.weight")) {
                 a = shortConvolution(prefix, h, position, layer);
@@ -94,7 +105,14 @@ final class ReferenceDecoder {
             double residual =
                     key("residual_scale", architecture.equals("minicpm") ? 1.4 / Math.sqrt(config.layers()) : 1);
             x = sum(x, times(a, residual));
-            if (gptOss || has(prefix + "ffn_norm.weight") || has(prefix + "ffn_norm")) {
+            if (beside != null) {
+                h = beside;
+            } else if (architecture.equals("dbrx")) {
+                h = norm(x, prefix + "attn_output_norm");
+            } else if (gptOss
+                    || has(prefix + "ffn_norm.weight")
+                    || has(prefix + "ffn_norm")
+                    || architecture.equals("olmo")) {
                 h = norm(x, prefix + (gptOss ? "post_attention_norm" : "ffn_norm"));
             } else if (onlyAfter) {
                 h = x;
@@ -570,6 +588,12 @@ final class ReferenceDecoder {
             return attend(rotate(headNorm(q, prefix + "attn_q_norm.weight", layer), position, layer), layer);
         }
         double[][] qkv = queriesKeysValues(prefix, h, layer);
+        double limit = key("attention.clamp_kqv", 0);
+        for (double[] part : qkv) {
+            for (int i = 0; i < part.length && limit > 0; i++) {
+                part[i] = Math.clamp(part[i], -limit, limit);
+            }
+        }
         if (architecture.equals("llama4")) {
             return attendAsLlama4(qkv, position, layer);
         }
@@ -722,12 +746,14 @@ final class ReferenceDecoder {
 
     private double[] feedForward(String prefix, double[] h) {
         int width = (int) tensor(prefix + "ffn_down.weight").columns();
-        boolean gelu = List.of("starcoder2", "phi2", "falcon", "bert", "nomic-bert-moe")
-                .contains(architecture);
+        boolean exact = List.of("falcon", "gptneox", "bert", "nomic-bert-moe").contains(architecture);
+        boolean gelu = exact
+                || List.of("starcoder2", "phi2", "codeshell", "gpt2", "starcoder")
+                        .contains(architecture);
         if (gelu || List.of("arcee", "nemotron", "nemotron_h", "jais2").contains(architecture)) {
             double[] up = project(prefix + "ffn_up", h, width);
             for (int i = 0; i < width; i++) {
-                up[i] = gelu ? gelu(up[i]) : Math.pow(Math.max(up[i], 0), 2);
+                up[i] = exact ? exactGelu(up[i]) : gelu ? gelu(up[i]) : Math.pow(Math.max(up[i], 0), 2);
             }
             return up;
         }
@@ -739,8 +765,9 @@ final class ReferenceDecoder {
             makeSparse(gate, Integer.parseInt(prefix.split("\\.", -1)[1]));
         }
         for (int i = 0; i < width; i++) {
-            boolean gated = architecture.startsWith("gemma") || architecture.equals("modern-bert");
-            double activated = gated ? gelu(gate[i]) : gate[i] / (1 + Math.exp(-gate[i]));
+            double activated = architecture.startsWith("gemma")
+                    ? gelu(gate[i])
+                    : architecture.equals("modern-bert") ? exactGelu(gate[i]) : gate[i] / (1 + Math.exp(-gate[i]));
             gate[i] = activated * up[i];
         }
         return gate;
@@ -814,6 +841,11 @@ final class ReferenceDecoder {
                                 "nomic-bert-moe")
                         .contains(architecture));
         double divisor = normalised ? sum : 1;
+        double[] weights = p;
+        if (architecture.equals("phimoe")) {
+            weights = weightsOfNear(logits, chosen);
+            divisor = 1;
+        }
         double[] out = new double[h.length];
         for (int e : chosen) {
             boolean plain = List.of("nemotron_h_moe", "nomic-bert-moe").contains(architecture);
@@ -822,7 +854,7 @@ final class ReferenceDecoder {
             double[] gate = plain ? up : expert(prefix + "ffn_gate_exps", prefix, e, input, 0);
             for (int i = 0; i < gate.length; i++) {
                 if (architecture.equals("nomic-bert-moe")) {
-                    gate[i] = gelu(up[i]);
+                    gate[i] = exactGelu(up[i]);
                 } else if (plain) {
                     gate[i] = Math.pow(Math.max(up[i], 0), 2);
                 } else if (gptOss) {
@@ -837,7 +869,7 @@ final class ReferenceDecoder {
             double[] down = expert(prefix + "ffn_down_exps", prefix, e, gate, 0);
             double[] factors = optionalVector(prefix + "ffn_down_exps.scale", experts);
             down = factors == null ? down : times(down, factors[e]);
-            out = sum(out, times(down, before ? 1 : p[e] / divisor * key("expert_weights_scale", 1)));
+            out = sum(out, times(down, before ? 1 : weights[e] / divisor * key("expert_weights_scale", 1)));
         }
         if (has(prefix + "ffn_up_shexp.weight")) {
             int width = (int) tensor(prefix + "ffn_up_shexp.weight").dims()[1];
@@ -853,6 +885,25 @@ final class ReferenceDecoder {
             out = sum(out, times(project(prefix + "ffn_down_shexp", gate, h.length), factor));
         }
         return out;
+    }
+
+    /**
+     * Phi-3.5-MoE's weights of its two experts: each one's probability among the experts left for it whose score is within a
+     * fiftieth of its own.
+     */
+    private static double[] weightsOfNear(double[] scores, List<Integer> chosen) {
+        double[] left = scores.clone();
+        double[] weights = new double[scores.length];
+        for (int e : chosen) {
+            double total = 0;
+            for (int other = 0; other < scores.length; other++) {
+                double distance = (left[e] - left[other]) / Math.max(Math.abs(scores[other]), left[e]);
+                total += distance > 0.02 ? 0 : Math.exp(left[other]);
+            }
+            weights[e] = Math.exp(left[e]) / total;
+            left[e] = Double.NEGATIVE_INFINITY;
+        }
+        return weights;
     }
 
     /** The product of one expert; half says which part of a matrix that holds gate and up. */
@@ -882,6 +933,17 @@ final class ReferenceDecoder {
 
     private static double gelu(double x) {
         return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)));
+    }
+
+    /** By a series of the normal distribution whose terms are all positive. */
+    private static double exactGelu(double x) {
+        double term = x;
+        double series = 0;
+        for (int n = 1; Math.abs(term) > 1e-20; n++) {
+            series += term;
+            term *= x * x / (2 * n + 1);
+        }
+        return x * (0.5 + series * Math.exp(-x * x / 2) / Math.sqrt(2 * Math.PI));
     }
 
     private static double[] times(double[] x, double factor) {
@@ -926,6 +988,9 @@ final class ReferenceDecoder {
         if (!has(name)) {
             return x;
         }
+        if (architecture.equals("stablelm")) {
+            return headLayerNorm(x, tensor(name));
+        }
         int width = List.of("olmo2", "olmoe", "minimax-m2").contains(architecture)
                 ? x.length
                 : config.headSizes(layer).headDim();
@@ -938,6 +1003,25 @@ final class ReferenceDecoder {
             }
             for (int i = 0; i < width; i++) {
                 out[first + i] = x[first + i] / Math.sqrt(squares / width + config.normEpsilon()) * weight[i];
+            }
+        }
+        return out;
+    }
+
+    /** Each head with its own row of weights. */
+    private double[] headLayerNorm(double[] x, GgufTensor weights) {
+        int width = (int) weights.columns();
+        double[] out = new double[x.length];
+        for (int head = 0; head < weights.rows(); head++) {
+            double[] part = Arrays.copyOfRange(x, head * width, (head + 1) * width);
+            double mean = Arrays.stream(part).average().orElseThrow();
+            double variance = Arrays.stream(part)
+                    .map(v -> (v - mean) * (v - mean))
+                    .average()
+                    .orElseThrow();
+            for (int i = 0; i < width; i++) {
+                out[head * width + i] =
+                        (part[i] - mean) / Math.sqrt(variance + config.normEpsilon()) * row(weights, head)[i];
             }
         }
         return out;
@@ -992,7 +1076,7 @@ final class ReferenceDecoder {
 
     private double[] rotate(double[] x, int position, int layer) {
         boolean unrotated = architecture.startsWith("nemotron_h")
-                || architecture.equals("jamba")
+                || List.of("jamba", "gpt2", "starcoder").contains(architecture)
                 || !file.bool(architecture + ".rope.scaling.finetuned", true)
                 || (architecture.equals("smollm3") && layer % 4 == 3)
                 || (architecture.equals("exaone4") && config.layers() == 64 && !hasWindow(layer))
@@ -1032,7 +1116,8 @@ final class ReferenceDecoder {
                         "neo-bert",
                         "llama-embed",
                         "minicpm",
-                        "deepseek")
+                        "deepseek",
+                        "olmo")
                 .contains(architecture);
         boolean yarn = !unscaled
                 && file.string(architecture + ".rope.scaling.type", "").equals("yarn");
@@ -1071,7 +1156,9 @@ final class ReferenceDecoder {
 
     /** An RMS norm, or the layer norm of the architectures that have it. */
     private double[] norm(double[] x, String stem) {
-        double[] weight = row(file.tensor(has(stem) ? stem : stem + ".weight", x.length), 0);
+        double[] weight = architecture.equals("olmo")
+                ? IntStream.range(0, x.length).mapToDouble(i -> 1).toArray()
+                : row(file.tensor(has(stem) ? stem : stem + ".weight", x.length), 0);
         double[] bias = optionalVector(stem + ".bias", x.length);
         double mean = 0;
         if (List.of("bert", "nomic-bert", "nomic-bert-moe", "modern-bert").contains(architecture)
@@ -1084,7 +1171,14 @@ final class ReferenceDecoder {
                                 "orion",
                                 "phi2",
                                 "falcon",
-                                "jais2")
+                                "jais2",
+                                "gptneox",
+                                "phimoe",
+                                "codeshell",
+                                "gpt2",
+                                "starcoder",
+                                "olmo",
+                                "dbrx")
                         .contains(architecture)) {
             for (double value : x) {
                 mean += value / x.length;

@@ -34,8 +34,8 @@ final class HttpMetrics implements RequestCounter {
     }
 
     private final Map<Integer, LongAdder> statusToResponses = new ConcurrentSkipListMap<>();
-    private final Map<Kind, Counts> kindToCounts = new ConcurrentSkipListMap<>(
-            Comparator.comparing(Kind::handler).thenComparing(Kind::method));
+    private final Map<Kind, Counts> kindToCounts =
+            new ConcurrentSkipListMap<>(Comparator.comparing(Kind::handler).thenComparing(Kind::method));
 
     @Override
     public void onResponse(int status) {

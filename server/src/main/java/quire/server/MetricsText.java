@@ -35,8 +35,7 @@ final class MetricsText {
 
     /** Adds samples to the same text that have a further label. */
     MetricsText with(String name, String value) {
-        return new MetricsText(
-                nameToSamples, prefix, (labels.isEmpty() ? "" : labels + ",") + label(name, value));
+        return new MetricsText(nameToSamples, prefix, (labels.isEmpty() ? "" : labels + ",") + label(name, value));
     }
 
     /** Adds to the same text, under vLLM's names. */

@@ -244,7 +244,10 @@ final class ModelMetrics implements EngineListener {
 
     /** Writes whether the model is in memory: one that is not sleeps without its weights. */
     private static void writeSleepState(boolean loaded, MetricsText vllm) {
-        vllm.head("engine_sleep_state", "1 for the state of the model: in memory is awake, unloaded discard_all.", "gauge");
+        vllm.head(
+                "engine_sleep_state",
+                "1 for the state of the model: in memory is awake, unloaded discard_all.",
+                "gauge");
         vllm.sample("engine_sleep_state", "sleep_state", "awake", loaded ? 1 : 0);
         vllm.sample("engine_sleep_state", "sleep_state", "weights_offloaded", 0);
         vllm.sample("engine_sleep_state", "sleep_state", "discard_all", loaded ? 0 : 1);

@@ -26,8 +26,8 @@ final class ProcessMetrics {
                         "When the process started, in seconds since 1970.",
                         start.toEpochMilli() * 1e-3));
         info.totalCpuDuration()
-                .ifPresent(time -> text.counter(
-                        "process_cpu_seconds_total", "CPU time of all threads.", time.toNanos() * 1e-9));
+                .ifPresent(time ->
+                        text.counter("process_cpu_seconds_total", "CPU time of all threads.", time.toNanos() * 1e-9));
         try {
             writeFiles(text);
         } catch (IOException | UncheckedIOException e) {

@@ -51,8 +51,7 @@ public final class ServerMetrics implements EngineListener {
     }
 
     @Override
-    public void onAnswered(
-            long promptNanos, long decodeNanos, int computedTokens, int completionTokens, int most) {
+    public void onAnswered(long promptNanos, long decodeNanos, int computedTokens, int completionTokens, int most) {
         model.onAnswered(promptNanos, decodeNanos, computedTokens, completionTokens, most);
     }
 

@@ -127,12 +127,15 @@ class MetricsTest {
             assertThat(series.keySet())
                     .filteredOn(each -> each.startsWith("vllm:cache_config_info"))
                     .singleElement()
-                    .matches(each -> matches(each, "vllm:cache_config_info{block_size=\"" + server.engine.pageTokens()
-                            + "\",num_gpu_blocks=\"" + server.engine.stats().totalPages() + "\"}"));
+                    .matches(each -> matches(
+                            each,
+                            "vllm:cache_config_info{block_size=\"" + server.engine.pageTokens() + "\",num_gpu_blocks=\""
+                                    + server.engine.stats().totalPages() + "\"}"));
             assertThat(series.keySet())
                     .filteredOn(each -> each.startsWith("vllm:lora_requests_info"))
                     .singleElement()
-                    .matches(each -> matches(each, "vllm:lora_requests_info{max_lora=\"0\",running_lora_adapters=\"\"}"));
+                    .matches(each ->
+                            matches(each, "vllm:lora_requests_info{max_lora=\"0\",running_lora_adapters=\"\"}"));
         }
     }
 
@@ -188,17 +191,18 @@ class MetricsTest {
             }
             Map<String, Double> series = scrape(server);
             assertThat(series)
-                    .containsEntry("http_requests_total{handler=\"/v1/completions\",method=\"POST\",status=\"2xx\"}", 3.0)
+                    .containsEntry(
+                            "http_requests_total{handler=\"/v1/completions\",method=\"POST\",status=\"2xx\"}", 3.0)
                     .containsEntry("http_requests_total{handler=\"none\",method=\"GET\",status=\"4xx\"}", 1.0)
                     .containsEntry(
-                            "http_requests_total{handler=\"/v1/chat/completions\",method=\"other\",status=\"4xx\"}", 2.0)
+                            "http_requests_total{handler=\"/v1/chat/completions\",method=\"other\",status=\"4xx\"}",
+                            2.0)
                     .containsEntry(
                             "http_requests_total{handler=\"/v1/chat/completions\",method=\"PUT\",status=\"4xx\"}", 1.0)
                     .containsEntry(
                             "http_request_duration_seconds_count{handler=\"/v1/completions\",method=\"POST\"}", 3.0);
             assertThat(requests(series)).isEqualTo(7); // neither /metrics nor /health
-            assertThat(series.get("process_start_time_seconds{}"))
-                    .isBetween(1.5e9, System.currentTimeMillis() * 1e-3);
+            assertThat(series.get("process_start_time_seconds{}")).isBetween(1.5e9, System.currentTimeMillis() * 1e-3);
         }
     }
 

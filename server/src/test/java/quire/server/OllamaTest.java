@@ -210,8 +210,7 @@ class OllamaTest {
             // BOS, and bytes for tokens
             assertThat(whole.get("prompt_eval_count").intValue()).isEqualTo(1 + sent.length());
         }
-        ObjectNode cut =
-                answer(false, prompt, "\"raw\":true,\"options\":{\"temperature\":0,\"num_predict\":2}");
+        ObjectNode cut = answer(false, prompt, "\"raw\":true,\"options\":{\"temperature\":0,\"num_predict\":2}");
         assertThat(cut.get("done_reason").stringValue()).isEqualTo("length");
         assertThat(cut.get("eval_count").intValue()).isEqualTo(2);
         ObjectNode json = answer(false, prompt.replace("raw", "{\"b\": 1}"), "\"raw\":true,\"format\":\"json\"");

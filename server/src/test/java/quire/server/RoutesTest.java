@@ -134,7 +134,8 @@ class RoutesTest {
     void health_withAnApiKey_needsNone() throws Exception {
         ServerConfig config = TestServer.config().apiKey("sesame").build();
         try (TestServer guarded = TestServer.builder().config(config).start()) {
-            for (String path : List.of("/health", "/health/live", "/health/ready", "/health/progress", "/ping", "/load", "/metrics")) {
+            for (String path : List.of(
+                    "/health", "/health/live", "/health/ready", "/health/progress", "/ping", "/load", "/metrics")) {
                 assertThat(guarded.get(path).statusCode()).isEqualTo(200);
             }
             for (String path : List.of("/models", "/v1/models", "/nowhere", "/completions")) {

@@ -83,7 +83,9 @@ class SchedulingTest {
                 assertThat(choice.get("finish_reason").stringValue()).isEqualTo("timeout");
                 assertThat(choice.get("text").stringValue()).isEqualTo(fields.contains("echo") ? prompt : "");
                 if (fields.contains("prompt_logprobs")) {
-                    assertThat(choice.get("prompt_logprobs").values()).hasSize(401).allMatch(JsonNode::isNull);
+                    assertThat(choice.get("prompt_logprobs").values())
+                            .hasSize(401)
+                            .allMatch(JsonNode::isNull);
                 }
             }
         }
@@ -97,7 +99,8 @@ class SchedulingTest {
                     "{\"messages\":[{\"role\":\"user\",\"content\":\"" + "x".repeat(400)
                             + "\"}],\"timeout_ms\":1,\"prompt_logprobs\":1,\"logprobs\":true}");
             assertThat(choice(response).get("finish_reason").stringValue()).isEqualTo("timeout");
-            assertThat(TestServer.json(response).get("prompt_logprobs").values()).allMatch(JsonNode::isNull);
+            assertThat(TestServer.json(response).get("prompt_logprobs").values())
+                    .allMatch(JsonNode::isNull);
         }
     }
 

@@ -1,5 +1,6 @@
 package quire.engine.schedule;
 
+import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
@@ -341,8 +342,7 @@ class KvPagesTest {
     void adopt_pagesWithoutAState_areTakenWithOneThatHasIt() {
         PrefixIndex index = new PrefixIndex(12, 2, 7, -1);
         KvPages pages = new KvPages(12, 2, 2, 16, index, null, 0, 2);
-        SavedStates states = pages.states();
-        assertThat(states).isNotNull();
+        SavedStates states = requireNonNull(pages.states());
         int[] text = "aabbccddx".chars().toArray();
         CachedPrefix prefix = new CachedPrefix(CacheSalt.NONE);
         pages.begin(0, prefix, 9);

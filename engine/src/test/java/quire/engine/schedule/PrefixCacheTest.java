@@ -196,7 +196,8 @@ class PrefixCacheTest {
         loop.doWork();
 
         List<Sequence> running = loop.scheduler().running();
-        assertThat(running).hasSize(2).allSatisfy(sequence -> assertThat(sequence.computed).isPositive());
+        assertThat(running).hasSize(2).allSatisfy(sequence -> assertThat(sequence.computed)
+                .isPositive());
         finish(loop, request, first);
         finish(loop, request, salted);
     }

@@ -55,7 +55,12 @@ public final class FamilyModels {
             Map.entry("minicpm-longrope", "minicpm"),
             Map.entry("llama4-chunks", "llama4"),
             Map.entry("exaone4-windows", "exaone4"),
-            Map.entry("glm4moe-norms", "glm4moe"));
+            Map.entry("glm4moe-norms", "glm4moe"),
+            Map.entry("stablelm-parallel", "stablelm"),
+            Map.entry("falcon-norms", "falcon"),
+            Map.entry("gptneox-serial", "gptneox"),
+            Map.entry("phimoe-longrope", "phimoe"),
+            Map.entry("phimoe-centred", "phimoe"));
 
     /** All models that give logits: one of each architecture, and variants. Encoders can be written too. */
     public static final List<String> NAMES = Stream.concat(
@@ -127,9 +132,39 @@ public final class FamilyModels {
             if (name.equals("gemma3n")) {
                 return gemma3n(variant.equals("gemma3n-whole"));
             }
-            boolean normBias = List.of("starcoder2", "stablelm", "nemotron", "orion", "phi2", "falcon", "jais2")
+            if (name.equals("openelm")) {
+                return openelm();
+            }
+            boolean normBias = List.of(
+                            "starcoder2",
+                            "stablelm",
+                            "nemotron",
+                            "orion",
+                            "phi2",
+                            "falcon",
+                            "jais2",
+                            "gptneox",
+                            "codeshell",
+                            "gpt2",
+                            "starcoder",
+                            "phimoe")
                     .contains(name);
-            boolean layerNorm = normBias || List.of("command-r", "cohere2").contains(name);
+            boolean layerNorm = (normBias && !name.equals("phimoe"))
+                    || List.of("command-r", "cohere2", "olmo", "dbrx").contains(name);
+            boolean learned = List.of("gpt2", "starcoder").contains(name);
+            boolean normed = !name.equals("olmo"); // with weights
+            boolean attentionBias = List.of(
+                            "starcoder2",
+                            "phi2",
+                            "jais2",
+                            "gpt-oss",
+                            "gptneox",
+                            "codeshell",
+                            "gpt2",
+                            "starcoder",
+                            "phimoe",
+                            "pangu-embedded")
+                    .contains(name);
             boolean deci = name.equals("deci");
             boolean qkvBias = List.of(
                             "qwen2",
@@ -143,10 +178,20 @@ public final class FamilyModels {
                             "glm4moe",
                             "chatglm",
                             "phi2",
-                            "jais2")
+                            "jais2",
+                            "gptneox",
+                            "codeshell",
+                            "gpt2",
+                            "starcoder",
+                            "phimoe",
+                            "qwen",
+                            "pangu-embedded")
                     .contains(name);
             boolean fused = List.of("phi3", "glm4", "chatglm").contains(name);
-            boolean fusedQkv = fused || List.of("bailingmoe2", "phi2", "falcon").contains(name);
+            boolean fusedQkv = fused
+                    || learned
+                    || List.of("bailingmoe2", "phi2", "falcon", "gptneox", "codeshell", "dbrx", "qwen")
+                            .contains(name);
             boolean after =
                     List.of("gemma2", "gemma3", "olmo2", "glm4", "exaone4").contains(name);
             boolean moe = List.of(
@@ -163,7 +208,9 @@ public final class FamilyModels {
                             "minimax-m2",
                             "hunyuan-moe",
                             "mellum",
-                            "exaone-moe")
+                            "exaone-moe",
+                            "phimoe",
+                            "dbrx")
                     .contains(name);
             boolean gptOss = name.equals("gpt-oss");
             boolean experts = gptOss
@@ -204,8 +251,13 @@ public final class FamilyModels {
                                     .contains(name)
                     ? 1
                     : 0;
-            int kvHeads = List.of("dots1", "olmoe").contains(name) ? HEADS : KV_HEADS;
-            boolean oneNorm = List.of("command-r", "cohere2", "phi2", "falcon").contains(name);
+            int kvHeads = List.of("dots1", "olmoe", "gptneox", "gpt2", "qwen").contains(name)
+                    ? HEADS
+                    : name.equals("starcoder") ? 1 : KV_HEADS;
+            boolean parallelStableLm = variant.equals("stablelm-parallel");
+            boolean oneNorm = parallelStableLm
+                    || List.of("command-r", "cohere2", "phi2", "falcon", "plamo")
+                            .contains(name);
             boolean falconH1 = name.equals("falcon-h1");
             int headDim =
                     wide ? WIDE / HEADS : List.of("qwen3", "qwen3moe", "gemma").contains(name) ? 32 : 16;
@@ -219,13 +271,14 @@ public final class FamilyModels {
                                             "minimax-m2",
                                             "nemotron",
                                             "chatglm",
-                                            "phi2")
+                                            "phi2",
+                                            "gptneox")
                                     .contains(name)
                     ? 8
                     : headDim;
             size("context_length", 1024);
             size("embedding_length", hidden);
-            size("feed_forward_length", feedForward);
+            size("feed_forward_length", name.equals("qwen") ? 2L * feedForward : feedForward);
             boolean further = variant.equals("qwen35-further");
             // Only the model with 64 blocks has windows.
             int layers = wide ? 2 : variant.equals("exaone4-windows") ? 64 : LAYERS;
@@ -254,6 +307,14 @@ public final class FamilyModels {
                     number("logit_scale", 0.5f);
                 }
                 case "command-r" -> number("logit_scale", 0.5f);
+                case "gptneox" -> writer.bool("gptneox.use_parallel_residual", !variant.equals("gptneox-serial"));
+                case "stablelm" -> writer.bool("stablelm.use_parallel_residual", parallelStableLm);
+                case "olmo", "dbrx" -> number("attention.clamp_kqv", 1.2f);
+                case "phimoe" -> {
+                    if (variant.equals("phimoe-longrope")) {
+                        longrope(rotated);
+                    }
+                }
                 case "llama" -> {
                     if (!wide) { // llama.cpp does not apply it
                         size("attention.sliding_window", 16);
@@ -394,7 +455,9 @@ public final class FamilyModels {
             }
             if (experts) {
                 size("expert_count", EXPERTS);
-                int used = name.equals("hunyuan-moe") ? 2 : name.equals("llama4") ? 1 : 3;
+                int used = variant.equals("phimoe-centred")
+                        ? 1
+                        : List.of("hunyuan-moe", "phimoe").contains(name) ? 2 : name.equals("llama4") ? 1 : 3;
                 size("expert_used_count", wide ? EXPERTS : used);
             }
             if (moe) {
@@ -421,12 +484,17 @@ public final class FamilyModels {
                     hidden,
                     RandomModels.VOCABULARY_SIZE,
                     name.startsWith("gemma") ? wide ? 1 : 0.25 : 2);
-            norm(shortConvolutions ? "token_embd_norm" : "output_norm", hidden, normBias);
-            boolean alwaysTied = wide && oneNorm;
+            if (learned) {
+                floats("position_embd.weight", hidden, 1024);
+            }
+            if (normed) {
+                norm(shortConvolutions ? "token_embd_norm" : "output_norm", hidden, normBias);
+            }
+            boolean alwaysTied = wide && List.of("command-r", "cohere2").contains(name);
             if (!name.startsWith("gemma") && !name.equals("qwen2") && !shortConvolutions && !alwaysTied) {
                 matrix("output.weight", hidden, RandomModels.VOCABULARY_SIZE, 2);
             }
-            if (name.equals("phi2")) {
+            if (List.of("phi2", "phimoe").contains(name)) {
                 vector("output.bias", RandomModels.VOCABULARY_SIZE, -1, 1);
             }
             for (int layer = 0; layer < layers; layer++) {
@@ -438,8 +506,11 @@ public final class FamilyModels {
                     feedForward(block, 32);
                     continue;
                 }
-                if (before) {
+                if (before && normed) {
                     norm(block + "attn_norm", hidden, normBias);
+                }
+                if (variant.equals("falcon-norms")) {
+                    norm(block + "attn_norm_2", hidden, true);
                 }
                 if (name.startsWith("nemotron_h")) {
                     onlyPart(block, layer, queryWidth, kvWidth, experts);
@@ -497,17 +568,19 @@ public final class FamilyModels {
                                 norm(block + "attn_k_norm", headDim, false);
                             }
                         }
+                        case "stablelm" -> {
+                            if (parallelStableLm) {
+                                headNorms(block + "attn_q_norm.weight", headDim, HEADS);
+                                headNorms(block + "attn_k_norm.weight", headDim, kvHeads);
+                            }
+                        }
                         case "olmo2", "olmoe", "minimax-m2" -> {
                             norm(block + "attn_q_norm", queryWidth, false);
                             norm(block + "attn_k_norm", kvWidth, false);
                         }
                         default -> {}
                     }
-                    projection(
-                            block + "attn_output",
-                            latent ? HEADS * values() : queryWidth,
-                            hidden,
-                            List.of("starcoder2", "phi2", "jais2").contains(name) || gptOss);
+                    projection(block + "attn_output", latent ? HEADS * values() : queryWidth, hidden, attentionBias);
                 }
                 if (gptOss) {
                     vector(block + "attn_sinks.weight", HEADS, -2, 2);
@@ -521,7 +594,9 @@ public final class FamilyModels {
                     norm(block + "post_attention_norm", hidden, false);
                 } else if (falconH1) { // without the end that others have
                     vector(block + "ffn_norm", hidden, 0.6, 1.4);
-                } else if (before && !oneNorm && !gptOss) {
+                } else if (name.equals("dbrx")) {
+                    norm(block + "attn_output_norm", hidden, false);
+                } else if (before && !oneNorm && !gptOss && normed) {
                     norm(block + "ffn_norm", hidden, normBias);
                 }
                 boolean interleaved = List.of("llama4", "jamba").contains(name) && layer % 2 == 0;
@@ -533,8 +608,9 @@ public final class FamilyModels {
                     feedForward(block, layer == 2 ? 2 * feedForward : feedForward);
                     continue;
                 }
-                boolean plain = List.of("starcoder2", "arcee", "nemotron", "phi2", "falcon", "jais2")
-                        .contains(name);
+                boolean plain = learned
+                        || List.of("starcoder2", "arcee", "nemotron", "phi2", "falcon", "jais2", "gptneox", "codeshell")
+                                .contains(name);
                 boolean bias = normBias && plain && !name.equals("falcon");
                 if (!fused && !plain) {
                     projection(block + "ffn_gate", hidden, feedForward, false);
@@ -546,6 +622,38 @@ public final class FamilyModels {
                 // A real file has a whole block here.
                 norm("blk." + LAYERS + ".nextn.enorm", hidden, false);
                 matrix("blk." + LAYERS + ".nextn.eh_proj.weight", 2 * hidden, hidden, 1.5);
+            }
+            return writer;
+        }
+
+        /** Blocks have heads and widths of their own. */
+        private GgufWriter openelm() {
+            int[] heads = {2, 4, 4, 8};
+            int[] kvHeads = {1, 2, 1, 2};
+            int[] widths = {64, 96, 32, 128};
+            size("context_length", 1024);
+            size("embedding_length", hidden);
+            size("block_count", LAYERS);
+            writer.int32s("openelm.attention.head_count", heads)
+                    .int32s("openelm.attention.head_count_kv", kvHeads)
+                    .int32s("openelm.feed_forward_length", widths);
+            size("attention.key_length", 16);
+            size("attention.value_length", 16);
+            size("rope.dimension_count", 16);
+            number("attention.layer_norm_rms_epsilon", 1e-6f);
+            number("rope.freq_base", 20000);
+            RandomModels.vocabulary(writer);
+            matrix("token_embd.weight", hidden, RandomModels.VOCABULARY_SIZE, 2);
+            norm("output_norm", hidden, false);
+            for (int layer = 0; layer < LAYERS; layer++) {
+                String block = "blk." + layer + ".";
+                norm(block + "attn_norm", hidden, false);
+                projection(block + "attn_qkv", hidden, (heads[layer] + 2 * kvHeads[layer]) * 16, false);
+                norm(block + "attn_q_norm", 16, false);
+                norm(block + "attn_k_norm", 16, false);
+                projection(block + "attn_output", heads[layer] * 16, hidden, false);
+                norm(block + "ffn_norm", hidden, false);
+                feedForward(block, widths[layer]);
             }
             return writer;
         }
@@ -878,7 +986,7 @@ public final class FamilyModels {
         }
 
         private void otherExperts(int leadingDense) {
-            if (!List.of("olmoe", "granitemoe").contains(name)) {
+            if (!List.of("olmoe", "granitemoe", "phimoe", "dbrx").contains(name)) {
                 size(
                         "expert_feed_forward_length",
                         List.of("minimax-m2", "hunyuan-moe").contains(name) ? feedForward : narrow);
@@ -1112,8 +1220,15 @@ public final class FamilyModels {
             int width =
                     switch (name) {
                         case "qwen3moe" -> 2 * narrow;
-                        case "llama", "granitehybrid", "granitemoe", "olmoe", "minimax-m2", "hunyuan-moe", "jamba" ->
-                            feedForward;
+                        case "llama",
+                                "granitehybrid",
+                                "granitemoe",
+                                "olmoe",
+                                "minimax-m2",
+                                "hunyuan-moe",
+                                "jamba",
+                                "phimoe",
+                                "dbrx" -> feedForward;
                         default -> narrow;
                     };
             projection(block + "ffn_gate_inp", hidden, EXPERTS, gptOss);
@@ -1177,6 +1292,15 @@ public final class FamilyModels {
             }
         }
 
+        /** Weights of each head. */
+        private void headNorms(String tensor, int length, int heads) {
+            float[] values = new float[length * heads];
+            for (int i = 0; i < values.length; i++) {
+                values[i] = (float) random.nextDouble(0.6, 1.4);
+            }
+            writer.tensor(tensor, ElementType.F32, values, length, heads);
+        }
+
         private void matrix(String tensor, int columns, int rows, double gain) {
             tensor(tensor, gain, columns, rows);
         }
@@ -1197,13 +1321,54 @@ public final class FamilyModels {
             for (int i = 0; i < values.length; i++) {
                 values[i] = (float) (random.nextGaussian() * gain / Math.sqrt(dims[0]));
             }
+            if (variant.equals("phimoe-centred")) {
+                centre(tensor, values, dims);
+            }
             writer.tensor(tensor, type, values, sizes);
+        }
+
+        /**
+         * Makes what is added to the residual stream have the mean 0, and the scores of experts multiples of the first one's that
+         * are far apart. Then a layer norm is an RMS norm, and the best expert has the weight 1.
+         */
+        private static void centre(String tensor, float[] values, int[] dims) {
+            int columns = dims[0];
+            if (tensor.startsWith("token_embd")) {
+                for (int row = 0; row < dims[1]; row++) {
+                    subtractMean(values, row * columns, 1, columns);
+                }
+            } else if (tensor.contains("attn_output") || tensor.contains("ffn_down")) {
+                int rows = dims[1];
+                for (int expert = 0; expert < values.length / (rows * columns); expert++) {
+                    for (int column = 0; column < columns; column++) {
+                        subtractMean(values, expert * rows * columns + column, columns, rows);
+                    }
+                }
+            } else if (tensor.contains("ffn_gate_inp")) {
+                for (int i = columns; i < values.length; i++) {
+                    int expert = i / columns;
+                    values[i] = values[i % columns] * (expert % 2 == 0 ? 1 : -1) / (1 + expert / 2);
+                }
+            }
+        }
+
+        private static void subtractMean(float[] values, int first, int stride, int count) {
+            double mean = 0;
+            for (int i = 0; i < count; i++) {
+                mean += values[first + i * stride] / count;
+            }
+            for (int i = 0; i < count; i++) {
+                values[first + i * stride] -= (float) mean;
+            }
         }
 
         private void vector(String tensor, int length, double from, double to) {
             float[] values = new float[length];
             for (int i = 0; i < length; i++) {
                 values[i] = (float) random.nextDouble(from, to);
+            }
+            if (variant.equals("phimoe-centred") && tensor.contains("attn_output.bias")) {
+                subtractMean(values, 0, 1, length);
             }
             writer.tensor(tensor, ElementType.F32, values, length);
         }
