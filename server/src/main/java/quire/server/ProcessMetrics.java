@@ -40,11 +40,11 @@ final class ProcessMetrics {
         memory(status, "VmRSS:", "process_resident_memory_bytes", "Memory of the process that is in RAM.", text);
         memory(status, "VmSize:", "process_virtual_memory_bytes", "Addresses that the process has.", text);
         try (Stream<Path> open = Files.list(PROC.resolve("fd"))) {
-            text.gauge("process_open_fds", "Open files and sockets.", open.count());
+            text.gauge("process_open_fds", "Open files and sockets.", (double) open.count());
         }
         String limit = word(Files.readAllLines(PROC.resolve("limits")), "Max open files", LIMIT_WORDS);
         if (limit != null && !limit.equals("unlimited")) {
-            text.gauge("process_max_fds", "Files and sockets that may be open.", Long.parseLong(limit));
+            text.gauge("process_max_fds", "Files and sockets that may be open.", (double) Long.parseLong(limit));
         }
     }
 
@@ -59,7 +59,7 @@ final class ProcessMetrics {
     private static @Nullable String word(List<String> lines, String begin, int index) {
         return lines.stream()
                 .filter(line -> line.startsWith(begin))
-                .map(line -> line.split("\\s+")[index])
+                .map(line -> line.split("\\s+", -1)[index])
                 .findFirst()
                 .orElse(null);
     }
