@@ -34,8 +34,9 @@ npm_packages() {
     (cd "$work" && npm init -y > /dev/null && npm install --silent --no-audit --no-fund --ignore-scripts "$@" >&2)
 }
 
-# node_program   runs the JavaScript module of standard input
+# node_program   runs the JavaScript module of standard input, beside gguf.mjs of this folder
 node_program() {
+    cp "$(dirname "$0")/gguf.mjs" "$work"
     cat > "$work/program.mjs"
     (cd "$work" && node program.mjs)
 }

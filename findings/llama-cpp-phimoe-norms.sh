@@ -9,20 +9,14 @@
 
 npm_packages node-llama-cpp@3.22.1
 seen=$(node_program <<'JS'
-import {writeFileSync} from 'node:fs';
 import {getLlama, LlamaLogLevel} from 'node-llama-cpp';
+import {f32, text, tokenizer, u32, writeGguf} from './gguf.mjs';
 
 const HIDDEN = 64, HEADS = 2, FORWARD = 64, WORDS = 288, EXPERTS = 4;
-const bytes = (size, write) => { const b = Buffer.alloc(size); write(b); return b; };
-const u32 = v => bytes(4, b => b.writeUInt32LE(v)), u64 = v => bytes(8, b => b.writeBigUInt64LE(BigInt(v)));
-const f32 = v => bytes(4, b => b.writeFloatLE(v)), text = s => Buffer.concat([u64(Buffer.byteLength(s)), Buffer.from(s)]);
-const list = (type, items) => Buffer.concat([u32(9), u32(type), u64(items.length), ...items]);
 
 /** A model of one block with random weights, and a constant added to every number of every embedding. */
 function write(file, architecture, constant) {
     const a = architecture + '.';
-    const words = ['<unk>', '<s>', '</s>', ...Array.from({length: 256}, (_, i) => '<0x' + i.toString(16).toUpperCase().padStart(2, '0') + '>'),
-        ...Array.from({length: WORDS - 259}, (_, i) => 'w' + i)];
     const meta = {
         'general.architecture': [u32(8), text(architecture)],
         [a + 'context_length']: [u32(4), u32(64)], [a + 'embedding_length']: [u32(4), u32(HIDDEN)],
@@ -31,10 +25,7 @@ function write(file, architecture, constant) {
         [a + 'rope.dimension_count']: [u32(4), u32(HIDDEN / HEADS)],
         [a + 'attention.layer_norm_rms_epsilon']: [u32(6), f32(1e-5)], [a + 'attention.layer_norm_epsilon']: [u32(6), f32(1e-5)],
         [a + 'expert_count']: [u32(4), u32(EXPERTS)], [a + 'expert_used_count']: [u32(4), u32(2)],
-        'tokenizer.ggml.model': [u32(8), text('llama')],
-        'tokenizer.ggml.tokens': [list(8, words.map(text))],
-        'tokenizer.ggml.scores': [list(6, words.map((_, i) => f32(-i)))],
-        'tokenizer.ggml.token_type': [list(5, words.map((_, i) => u32(i === 0 ? 2 : i < 3 ? 3 : i < 259 ? 6 : 1)))],
+        ...tokenizer(WORDS),
     };
     const mixture = architecture === 'phimoe';
     if (!mixture) {
@@ -60,18 +51,7 @@ function write(file, architecture, constant) {
         matrix('blk.0.ffn_up', HIDDEN, FORWARD); bias('blk.0.ffn_up', FORWARD);
         matrix('blk.0.ffn_down', FORWARD, HIDDEN); bias('blk.0.ffn_down', HIDDEN);
     }
-    const head = [Buffer.from('GGUF'), u32(3), u64(tensors.length), u64(Object.keys(meta).length)];
-    for (const [key, value] of Object.entries(meta)) {
-        head.push(text(key), ...value);
-    }
-    let offset = 0;
-    for (const [name, dims, values] of tensors) {
-        head.push(text(name), u32(dims.length), ...dims.map(u64), u32(0), u64(offset));
-        offset += values.byteLength; // all are multiples of 32 bytes
-    }
-    const front = Buffer.concat(head);
-    writeFileSync(file, Buffer.concat([front, Buffer.alloc((32 - front.length % 32) % 32),
-        ...tensors.map(([, , values]) => Buffer.from(values.buffer))]));
+    writeGguf(file, meta, tensors);
 }
 
 const llama = await getLlama({gpu: false, build: 'never', logLevel: LlamaLogLevel.disabled});
