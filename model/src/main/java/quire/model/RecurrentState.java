@@ -303,13 +303,7 @@ final class RecurrentState {
             for (int pageEnd = first - first % pageTokens + pageTokens; pageEnd <= end; pageEnd += pageTokens) {
                 int page = batch.pageTable(s)[pageEnd / pageTokens - 1];
                 for (int back = 1; back < taps; back++) {
-                    int position = pageEnd - back;
-                    boolean isNew = position >= first;
-                    copy(
-                            isNew ? rows : inputs[layer],
-                            isNew ? offset + position : row(slot, position),
-                            checkpoints[layer],
-                            checkpoint(page, back));
+                    copyInput(layer, batch, s, rows, pageEnd - back, checkpoints[layer], checkpoint(page, back));
                 }
             }
         }
@@ -317,16 +311,21 @@ final class RecurrentState {
             int saved = slots + batch.saveTarget(save);
             int behind = batch.savePosition(save);
             for (int position = Math.max(0, behind - taps + 1); position < behind; position++) {
-                boolean isNew = position >= first;
-                copy(
-                        isNew ? rows : inputs[layer],
-                        isNew ? offset + position : row(slot, position),
-                        inputs[layer],
-                        row(saved, position));
+                copyInput(layer, batch, s, rows, position, inputs[layer], row(saved, position));
             }
         }
         for (int position = Math.max(first, end - ring); position < end; position++) {
             copy(rows, offset + position, inputs[layer], row(slot, position));
+        }
+    }
+
+    /** Copies the input at a position of a sequence: a row of the batch, or one kept from a step before. */
+    private void copyInput(int layer, Batch batch, int s, FloatMatrix rows, int position, FloatMatrix to, int toRow) {
+        int row = position - batch.firstPosition(s);
+        if (row >= 0) {
+            copy(rows, batch.firstRow(s) + row, to, toRow);
+        } else {
+            copy(inputs[layer], row(batch.stateSlot(s), position), to, toRow);
         }
     }
 
