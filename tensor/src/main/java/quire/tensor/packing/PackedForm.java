@@ -13,13 +13,16 @@ import quire.tensor.block.UnpackedBlock;
  *   words   [panel][block of 32 inputs]          a word is 16 lanes × 4 bytes; byte j of word w = input 4w + j
  *     8 bits   8 words                           unsigned: the quant plus the zero point
  *     4 bits   4 words                           word w in the low nibbles of stored word w, word 4 + w in the high nibbles
- *     5 bits   4 words, then 1: bit w of its byte j is the fifth bit of input 4w + j
- *     6 bits   4 words, then 2: bits 2(w mod 4) of byte j of the (w / 4)th are the upper bits of input 4w + j
+ *     5 bits   1 word: bit w of its byte j is the fifth bit of input 4w + j; then 4 as above
+ *     6 bits   2 words: bits 2(w mod 4) of byte j of the (w / 4)th are the upper bits of input 4w + j; then 4 as above
  *     2 bits   2 words, with the layout of those two
- *     3 bits   the same 2 words, then 1: bit w of its byte j is the third bit of input 4w + j
+ *     3 bits   1 word: bit w of its byte j is the third bit of input 4w + j; then the same 2 words
  *     1 bit    1 word, with that layout; a set bit means 2
  *   scales  see {@link Scales}
  * </pre>
+ *
+ * <p>The upper bits come first because a block's first word needs them already. A processor reads ahead of addresses that
+ * ascend: with the upper bits behind, one thread of a Zen 4 read Q5_K and Q6_K 1.3 times more slowly.
  *
  * @param bits bits of a stored quant
  * @param zeroPoint the number that was added to each quant: a power of two, or 0
@@ -139,6 +142,15 @@ public record PackedForm(int bits, int zeroPoint, Codes codes, Scales scales, bo
     /** Size of the words of one block of a panel in bytes. */
     public int wordBytes() {
         return PANEL * Activations.BLOCK * bits / Byte.SIZE;
+    }
+
+    /** Number of words of upper bits, which come before the other words of a block. */
+    public int upperWords() {
+        return switch (bits) {
+            case 3, 5 -> 1;
+            case 6 -> 2;
+            default -> 0;
+        };
     }
 
     /** Number of blocks in a group of scales. */

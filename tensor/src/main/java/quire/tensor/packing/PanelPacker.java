@@ -143,13 +143,14 @@ public final class PanelPacker {
             quants[i] = form.codes() == PackedForm.Codes.PLAIN ? quant : valueToCode[quant];
         }
         int count = form.bits();
+        int upper = form.upperWords();
         switch (form.bits()) {
             case 1 -> words.set(WORD, word(b, count, 0, lane), oneBits(1));
             case 2, 3 -> {
-                words.set(WORD, word(b, count, 0, lane), twoBits(0, 0));
-                words.set(WORD, word(b, count, 1, lane), twoBits(16, 0));
+                words.set(WORD, word(b, count, upper, lane), twoBits(0, 0));
+                words.set(WORD, word(b, count, upper + 1, lane), twoBits(16, 0));
                 if (form.bits() == 3) {
-                    words.set(WORD, word(b, count, 2, lane), oneBits(2));
+                    words.set(WORD, word(b, count, 0, lane), oneBits(2));
                 }
             }
             case 8 -> {
@@ -161,13 +162,13 @@ public final class PanelPacker {
                 for (int w = 0; w < 4; w++) {
                     int low = bytes(4 * w) & 0x0F0F0F0F;
                     int high = bytes(16 + 4 * w) & 0x0F0F0F0F;
-                    words.set(WORD, word(b, count, w, lane), low | high << 4);
+                    words.set(WORD, word(b, count, upper + w, lane), low | high << 4);
                 }
                 if (form.bits() == 5) {
-                    words.set(WORD, word(b, count, 4, lane), oneBits(4));
+                    words.set(WORD, word(b, count, 0, lane), oneBits(4));
                 } else if (form.bits() == 6) {
-                    words.set(WORD, word(b, count, 4, lane), twoBits(0, 4));
-                    words.set(WORD, word(b, count, 5, lane), twoBits(16, 4));
+                    words.set(WORD, word(b, count, 0, lane), twoBits(0, 4));
+                    words.set(WORD, word(b, count, 1, lane), twoBits(16, 4));
                 }
             }
         }

@@ -49,6 +49,8 @@ final class WordPacker {
     private final int stride;
     /** Number of words of a packed block of 32, or of a column of floats. */
     private final int perBlock;
+    /** Number of words of upper bits, which are the first of a block. */
+    private final int upper;
 
     private final int scaleBytes;
     /** Number of columns whose scales are in one group. */
@@ -80,6 +82,7 @@ final class WordPacker {
         if (type.isQuantized()) {
             PackedForm form = PackedForm.of(type);
             perBlock = form.bits();
+            upper = form.upperWords();
             scaleBytes = form.scaleBytes();
             groupColumns = form.groupBlocks() * BLOCK;
             minimum = form.minimum();
@@ -88,6 +91,7 @@ final class WordPacker {
             scales = new byte[most / BLOCK / form.groupBlocks() * scaleBytes];
         } else {
             perBlock = 1;
+            upper = 0;
             scaleBytes = 0;
             groupColumns = 1;
             minimum = false;
@@ -162,12 +166,12 @@ final class WordPacker {
             }
             case Q5_0 -> {
                 packHalfScales(blocks, lane);
-                packSingleBits(blocks, 1, 4, lane);
+                packSingleBits(blocks, 1, lane);
                 copyWords(blocks, 3, 4, 0, lane);
             }
             case Q5_1 -> {
                 packHalfScales(blocks, lane);
-                packSingleBits(blocks, 2, 4, lane);
+                packSingleBits(blocks, 2, lane);
                 copyWords(blocks, 4, 4, 0, lane);
             }
             case Q8_0 -> {
@@ -244,7 +248,7 @@ final class WordPacker {
     private void copyWords(int blocks, int from, int count, int change, int lane) {
         for (int b = 0; b < blocks; b++) {
             int at = b * stride + from;
-            int to = b * perBlock * PANEL + lane;
+            int to = (b * perBlock + upper) * PANEL + lane;
             for (int w = 0; w < count; w++) {
                 words[to + w * PANEL] = word(at + 2 * w) ^ change;
             }
@@ -275,9 +279,9 @@ final class WordPacker {
         return floats & (((floats & MAGNITUDES) + MAGNITUDES) | MAGNITUDES);
     }
 
-    private void packSingleBits(int blocks, int from, int to, int lane) {
+    private void packSingleBits(int blocks, int from, int lane) {
         for (int b = 0; b < blocks; b++) {
-            words[(b * perBlock + to) * PANEL + lane] = singleBits(word(b * stride + from));
+            words[b * perBlock * PANEL + lane] = singleBits(word(b * stride + from));
         }
     }
 
@@ -367,7 +371,7 @@ final class WordPacker {
                 for (int w = 0; w < 8; w++) {
                     packed |= (word(at + 8 + 2 * w) >>> b & ONE_BIT) << w;
                 }
-                words[((s * SUPER + b) * perBlock + 4) * PANEL + lane] = packed;
+                words[(s * SUPER + b) * perBlock * PANEL + lane] = packed;
             }
         }
     }
@@ -458,8 +462,8 @@ final class WordPacker {
 
     /** Packs 32 bytes with one block in the low nibbles and another block in the high nibbles. */
     private void packNibbles(int at, int lowBlock, int highBlock, int lane) {
-        int toLow = lowBlock * perBlock * PANEL + lane;
-        int toHigh = highBlock * perBlock * PANEL + lane;
+        int toLow = (lowBlock * perBlock + upper) * PANEL + lane;
+        int toHigh = (highBlock * perBlock + upper) * PANEL + lane;
         for (int w = 0; w < 4; w++) {
             int first = word(at + 2 * w);
             int second = word(at + 2 * w + 8);
@@ -468,10 +472,10 @@ final class WordPacker {
         }
     }
 
-    /** Packs two bits of each of 256 quants from 64 bytes, to the end of each packed block. */
+    /** Packs two bits of each of 256 quants from 64 bytes, to the beginning of each packed block. */
     private void packTwoBits(int at, int group, int lane) {
         for (int b = 0; b < SUPER; b++) {
-            int to = ((group * SUPER + b + 1) * perBlock - 2) * PANEL + lane;
+            int to = (group * SUPER + b) * perBlock * PANEL + lane;
             for (int half = 0; half < 2; half++) {
                 int packed = 0;
                 for (int w = 0; w < 4; w++) {
@@ -487,7 +491,8 @@ final class WordPacker {
     /** Packs {@link #codes} of 2, 3 or 4 bits. */
     private void packCodes(int group, int lane) {
         for (int b = 0; b < SUPER; b++) {
-            int to = (group * SUPER + b) * perBlock * PANEL + lane;
+            int block = (group * SUPER + b) * perBlock * PANEL + lane;
+            int to = block + upper * PANEL;
             int from = 8 * b;
             if (perBlock == 4) {
                 for (int w = 0; w < 4; w++) {
@@ -508,7 +513,7 @@ final class WordPacker {
             words[to] = first;
             words[to + PANEL] = second;
             if (perBlock == 3) {
-                words[to + 2 * PANEL] = third;
+                words[block] = third;
             }
         }
     }

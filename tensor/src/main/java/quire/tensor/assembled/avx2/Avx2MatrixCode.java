@@ -555,9 +555,9 @@ final class Avx2MatrixCode {
     private void complete(int half, int w) {
         Vec word = WORD[half];
         switch (form.bits()) {
-            case 3 -> addBits(word, stored(half, 2), 2 - w, thirdMask);
-            case 5 -> addBits(word, stored(half, 4), 4 - w, upperMask);
-            case 6 -> addBits(word, stored(half, 4 + w / 4), 4 - 2 * (w % 4), upperMask);
+            case 3 -> addBits(word, upper(half, 0), 2 - w, thirdMask);
+            case 5 -> addBits(word, upper(half, 0), 4 - w, upperMask);
+            case 6 -> addBits(word, upper(half, w / 4), 4 - 2 * (w % 4), upperMask);
             default -> {}
         }
         if (form.codes() != PackedForm.Codes.PLAIN) {
@@ -668,8 +668,14 @@ final class Avx2MatrixCode {
         }
     }
 
-    private static Mem stored(int half, int index) {
+    /** A word of upper bits. */
+    private static Mem upper(int half, int index) {
         return at(WORDS, index * PackedForm.WORD_BYTES + half * HALF_WORD);
+    }
+
+    /** A word behind those of the upper bits. */
+    private Mem stored(int half, int index) {
+        return upper(half, form.upperWords() + index);
     }
 
     private static Mem scales(int half) {

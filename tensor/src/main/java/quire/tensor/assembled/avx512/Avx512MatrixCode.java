@@ -326,7 +326,7 @@ final class Avx512MatrixCode {
     private void words8() {
         for (int w = 0; w < 8; w++) {
             Vec word = w % 2 == 0 ? WORD : WORD_HIGH;
-            a.vmovdqu32(word, at(WORDS, 64 * w));
+            a.vmovdqu32(word, stored(w));
             multiply(word, w);
         }
     }
@@ -344,11 +344,11 @@ final class Avx512MatrixCode {
     private void words2() {
         boolean three = form.bits() == 3;
         if (three) {
-            a.vmovdqu32(UPPER, at(WORDS, 128));
+            a.vmovdqu32(UPPER, at(WORDS));
         }
         for (int w = 0; w < 8; w++) {
             if (w % 4 == 0) {
-                a.vmovdqu32(WORD_HIGH, at(WORDS, 16 * w));
+                a.vmovdqu32(WORD_HIGH, stored(w / 4));
             }
             if (looksUpBytes) {
                 shift(WORD, WORD_HIGH, -(w % 4 * 2));
@@ -389,15 +389,15 @@ final class Avx512MatrixCode {
 
     private void wordsNibbles() {
         switch (form.bits()) {
-            case 5 -> a.vmovdqu32(UPPER, at(WORDS, 256));
+            case 5 -> a.vmovdqu32(UPPER, at(WORDS));
             case 6 -> {
-                a.vmovdqu32(UPPER, at(WORDS, 256));
-                a.vmovdqu32(UPPER_1, at(WORDS, 320));
+                a.vmovdqu32(UPPER, at(WORDS));
+                a.vmovdqu32(UPPER_1, at(WORDS, PackedForm.WORD_BYTES));
             }
             default -> {}
         }
         for (int i = 0; i < 4; i++) {
-            a.vmovdqu32(WORD_HIGH, at(WORDS, 64 * i));
+            a.vmovdqu32(WORD_HIGH, stored(i));
             if (looksUpBytes) {
                 a.vpermb(WORD, WORD_HIGH, UPPER_MASK);
                 multiply(WORD, i);
@@ -496,6 +496,11 @@ final class Avx512MatrixCode {
             a.vcvtdq2ps(sum(t), sum(t));
             a.vfnmadd231ps(y(t), TEMP, sum(t));
         }
+    }
+
+    /** A word behind those of the upper bits. */
+    private Mem stored(int index) {
+        return at(WORDS, (form.upperWords() + index) * PackedForm.WORD_BYTES);
     }
 
     private Mem number(int kind, int t) {
