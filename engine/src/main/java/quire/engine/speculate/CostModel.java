@@ -72,6 +72,15 @@ public final class CostModel implements StepCost {
     /** Assumed cost of each further row, as a share of the first, before any measurement. */
     private static final double PRIOR_ROW = 0.3;
 
+    /**
+     * Assumed cost of a row of a large pass, as a share of the first row, where the start measured only sizes that are
+     * bound by reading the weights. Processors compute 4 to 8 rows in the time in which they read the weights once.
+     */
+    private static final double LARGE_ROW = 0.25;
+
+    /** A pass that takes this many times as long as one row is bound by its arithmetic, and so are larger ones. */
+    private static final double ARITHMETIC_BINDS = 2;
+
     /** The base is at least this share of the time of a pass. This limits the share that is attributed to attention. */
     private static final double LEAST_BASE = 0.1;
 
@@ -468,7 +477,9 @@ public final class CostModel implements StepCost {
 
         /**
          * Interpolates the knots between two measured sizes. Knots above the largest one are extrapolated with the last
-         * slope.
+         * slope. A large model leaves time for few sizes, whose slope is nearly 0, because reading the weights binds them.
+         * Then {@link #LARGE_ROW} bounds the extrapolated knots from below: steps that are too long at first would stop all
+         * streams for seconds, and steps that are too short are soon corrected.
          */
         private void setBase() {
             int lastRows = 0;
@@ -489,6 +500,15 @@ public final class CostModel implements StepCost {
                 }
                 lastRows = rows;
                 lastNanos = took;
+            }
+            double first = result.initial[0];
+            if (lastNanos < ARITHMETIC_BINDS * first) {
+                for (int i = 0; i < result.knots.length; i++) {
+                    if (result.knots[i] > lastRows) {
+                        result.initial[i] = Math.max(result.initial[i], LARGE_ROW * first * result.knots[i]);
+                        result.base[i] = result.initial[i];
+                    }
+                }
             }
         }
     }

@@ -140,6 +140,32 @@ class CostModelTest {
                 .sum();
     }
 
+    /** A large model, for which the time is over before arithmetic binds: 20 ms for up to 6 rows, then 3.3 ms a row. */
+    @Test
+    void measure_onlySizesBoundByReading_doesNotMakeLargeStepsCheap() {
+        AtomicLong nanos = new AtomicLong();
+        FakeModel fake = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, 512, 16, 32, 512, 2);
+        fake.onForward(batch -> nanos.addAndGet(Math.max(20_000_000, 3_300_000L * batch.rows())));
+        CostModel model = CostModel.measure(fake, 512, nanos::get, 100_000_000); // 1, 2 and 4 rows
+        fake.close();
+        assertThat(model.predict(4)).isCloseTo(20_000_000, within(10_000.0));
+        assertThat(model.predict(8)).isBetween(20_000_000.0, 50_000_000.0);
+        for (int rows : new int[] {64, 200, 512}) {
+            assertThat(model.predict(rows)).isBetween(3_300_000.0 * rows, 2 * 3_300_000.0 * rows);
+        }
+    }
+
+    /** Where a measured size shows the cost of arithmetic, its slope counts. */
+    @Test
+    void measure_arithmeticBinds_extrapolatesItsSlope() {
+        AtomicLong nanos = new AtomicLong();
+        FakeModel fake = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, 512, 16, 32, 512, 2);
+        fake.onForward(batch -> nanos.addAndGet(Math.max(20_000_000, 1_000_000L * batch.rows())));
+        CostModel model = CostModel.measure(fake, 512, nanos::get, 400_000_000); // up to 64 rows
+        fake.close();
+        assertThat(model.predict(512)).isCloseTo(512_000_000.0, within(140_000_000.0));
+    }
+
     @Test
     void measure_noTime_measuresOnce() {
         AtomicLong nanos = new AtomicLong();
