@@ -159,7 +159,8 @@ public final class Engine implements AutoCloseable {
             String name = shape.name().isEmpty() ? String.valueOf(path.getFileName()) : shape.name();
             LoadProgress progress = new LoadProgress(
                     name,
-                    Decoder.matrixBytes(file) + (draftFile == null ? 0 : Decoder.matrixBytes(draftFile)),
+                    Decoder.matrixBytes(file, kernels)
+                            + (draftFile == null ? 0 : Decoder.matrixBytes(draftFile, kernels)),
                     listener);
             Workers workers = new Workers(threads);
             owned.push(workers);

@@ -47,8 +47,8 @@ import quire.tensor.memory.Slabs;
  * <p>The parts of a block are in {@link AttentionLayers}, {@link RecurrentLayers}, {@link FeedForwardLayers}, {@link
  * MixtureLayers}, {@link LayerInputs} and {@link ResidualStreams}, which show their own barriers.
  *
- * <p>Memory: the packed weights, a copy of the rows of the embedding, one pool of pages, and activations for
- * {@code maxBatchTokens} rows. All of it is allocated at load; a step allocates nothing.
+ * <p>Memory: the packed weights, a copy of the rows of an embedding that is not also the head, one pool of pages, and
+ * activations for {@code maxBatchTokens} rows. All of it is allocated at load; a step allocates nothing.
  */
 public final class Decoder implements Model {
     /**
@@ -77,7 +77,9 @@ public final class Decoder implements Model {
     private final @Nullable WindowLayers windowLayers;
 
     private final ElementType embeddingType;
-    private final MemorySegment embedding;
+    /** The embedding's rows as in the file; null if tokens are looked up in the head. */
+    private final @Nullable MemorySegment embedding;
+
     private final Layer[] layers;
     private final @Nullable NormWeights outputNorm;
     /** The same as in the file, without the factor of logits. */
@@ -222,7 +224,7 @@ public final class Decoder implements Model {
      * Loads and packs the weights. The decoder copies what it needs, so the file may be closed afterwards.
      *
      * @param onLoaded called after each matrix, on this thread, with the number of its bytes in the file; an embedding
-     *     that is also the head counts twice
+     *     that is also the head counts twice if it is copied, see {@link Kernels#readsRows}
      * @throws quire.model.format.ModelFormatException if a tensor is missing or misshapen
      */
     @SuppressWarnings("MustBeClosedChecker") // the decoder owns the arena and closes it
@@ -239,21 +241,27 @@ public final class Decoder implements Model {
 
     /**
      * Bytes that the weights of a file take in memory: matrices as the kernels pack them, vectors as f32, and embeddings
-     * as in the file. An embedding that is also the head counts twice, as rows to look up and packed for the product.
+     * as in the file. An embedding that is also the head is only packed for the product, and tokens are looked up there; it
+     * counts twice if the kernels do not read rows back.
      */
     public static long weightBytes(Gguf file, Kernels kernels) {
         long bytes = 0;
         for (GgufTensor tensor : ModelConfig.usedTensors(file)) {
-            boolean embedding = ModelConfig.isLookedUp(tensor);
-            if (embedding || tensor.type().elementType().isEmpty()) {
+            boolean head = ModelConfig.isHead(tensor, file);
+            if (isCopied(tensor, file, kernels) || tensor.type().elementType().isEmpty()) {
                 bytes += tensor.byteSize();
             }
-            boolean packed = !embedding || ModelConfig.isHead(tensor, file);
+            boolean packed = head || !ModelConfig.isLookedUp(tensor);
             if (packed && tensor.type().elementType().isPresent()) {
                 bytes += packedBytes(tensor, kernels);
             }
         }
         return bytes;
+    }
+
+    /** Whether the rows of an embedding are kept as the file has them, because they cannot be read from a packed head. */
+    private static boolean isCopied(GgufTensor tensor, Gguf file, Kernels kernels) {
+        return ModelConfig.isLookedUp(tensor) && !(kernels.readsRows() && ModelConfig.isHead(tensor, file));
     }
 
     private static long packedBytes(GgufTensor tensor, Kernels kernels) {
@@ -276,7 +284,7 @@ public final class Decoder implements Model {
         Mixture mixture = config.blocks().mixture();
         long bytes = weightBytes(file, kernels);
         for (GgufTensor tensor : ModelConfig.usedTensors(file)) {
-            if (ModelConfig.isLookedUp(tensor)) {
+            if (isCopied(tensor, file, kernels)) {
                 bytes -= tensor.byteSize();
             }
             if (mixture != null && ModelConfig.isOfExperts(tensor)) {
@@ -288,11 +296,11 @@ public final class Decoder implements Model {
     }
 
     /** Bytes of a file's matrices: the sum of what {@link #load} passes to {@code onLoaded}. */
-    public static long matrixBytes(Gguf file) {
+    public static long matrixBytes(Gguf file, Kernels kernels) {
         long bytes = 0;
         for (GgufTensor tensor : ModelConfig.usedTensors(file)) {
             if (ModelConfig.isMatrix(tensor)) {
-                boolean twice = ModelConfig.isLookedUp(tensor) && ModelConfig.isHead(tensor, file);
+                boolean twice = ModelConfig.isHead(tensor, file) && isCopied(tensor, file, kernels);
                 bytes += twice ? 2 * tensor.byteSize() : tensor.byteSize();
             }
         }
@@ -403,7 +411,7 @@ public final class Decoder implements Model {
         int hidden = config.hidden();
         GgufTensor embeddings = file.tensor("token_embd.weight", hidden, config.vocabularySize());
         embeddingType = embeddings.elementType();
-        embedding = loader.rows(embeddings);
+        embedding = isCopied(embeddings, file, kernels) ? loader.rows(embeddings) : null;
         cache = new KvCache(
                 config.cachedHeadSizes().stream()
                         .map(sizes -> sizes.layout(capacity.kvType, pageTokens))
@@ -971,8 +979,14 @@ public final class Decoder implements Model {
     private void embed(int[] tokens, int from, int to) {
         int hidden = config.hidden();
         long rowBytes = embeddingType.byteSize(hidden);
+        MemorySegment rows = embedding;
         for (int row = from; row < to; row++) {
-            embeddingType.decode(embedding, tokens[row] * rowBytes, residual.segment(), (long) row * hidden, hidden);
+            long target = (long) row * hidden;
+            if (rows == null) {
+                head.getFirst().weights().readRow(tokens[row], residual.segment(), target);
+            } else {
+                embeddingType.decode(rows, tokens[row] * rowBytes, residual.segment(), target, hidden);
+            }
         }
         scale(residual, blocks.embeddingFactor(), from, to);
     }

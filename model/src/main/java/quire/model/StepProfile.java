@@ -332,6 +332,11 @@ public final class StepProfile {
         }
 
         @Override
+        public boolean readsRows() {
+            return kernels.readsRows();
+        }
+
+        @Override
         public long packedBytes(ElementType type, int rows, int columns) {
             return kernels.packedBytes(type, rows, columns);
         }

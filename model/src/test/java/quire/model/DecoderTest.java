@@ -25,6 +25,7 @@ import org.junit.jupiter.params.provider.FieldSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import quire.model.format.FamilyModels;
 import quire.model.format.Gguf;
+import quire.model.format.GgufTensor;
 import quire.model.format.GgufWriter;
 import quire.model.format.ModelFormatException;
 import quire.model.format.RandomModels;
@@ -85,6 +86,26 @@ class DecoderTest {
         assertSameBits(FamilyModels.write(folder, architecture, ElementType.Q4_0, 18), 3);
     }
 
+    /** The scalar kernels keep matrices as they are in the file, so an embedding that is also the head would be seen twice. */
+    @ParameterizedTest
+    @ValueSource(strings = {"llama", "qwen2"})
+    void weightBytes_embeddingIsHeadOrNot_countsEachTensorOnce(String architecture) {
+        try (Gguf gguf = Gguf.open(FamilyModels.write(folder, architecture, ElementType.Q8_0, 21))) {
+            boolean tied = architecture.equals("qwen2");
+            assertThat(gguf.hasTensor("output.weight")).isEqualTo(!tied);
+            long bytes = ModelConfig.usedTensors(gguf).stream()
+                    .mapToLong(each -> ModelConfig.isMatrix(each) ? each.byteSize() : each.elements() * Float.BYTES)
+                    .sum();
+            long embedding = ModelConfig.usedTensors(gguf).stream()
+                    .filter(ModelConfig::isLookedUp)
+                    .mapToLong(GgufTensor::byteSize)
+                    .sum();
+            assertThat(Decoder.weightBytes(gguf, KernelSets.named("scalar"))).isEqualTo(bytes);
+            assertThat(Decoder.activeWeightBytes(gguf, ModelConfig.from(gguf), KernelSets.named("scalar")))
+                    .isEqualTo(tied ? bytes : bytes - embedding);
+        }
+    }
+
     @ParameterizedTest
     @FieldSource("quire.model.format.FamilyModels#NAMES")
     void load_everyArchitecture_reportsAllBytesOfItsMatrices(String architecture) {
@@ -95,7 +116,7 @@ class DecoderTest {
             Decoder.Capacity capacity = new Decoder.Capacity(KvType.F32, 16, 1, 16, 1);
             Decoder.load(gguf, config, KernelSets.best(), workers, capacity, reported::addAndGet)
                     .close();
-            assertThat(reported.get()).isEqualTo(Decoder.matrixBytes(gguf));
+            assertThat(reported.get()).isEqualTo(Decoder.matrixBytes(gguf, KernelSets.best()));
         }
     }
 

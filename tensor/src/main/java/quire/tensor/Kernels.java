@@ -79,6 +79,9 @@ public interface Kernels {
     /** Size in bytes of a matrix that {@link #pack} makes: {@link WeightMatrix#packedBytes} without packing. */
     long packedBytes(ElementType type, int rows, int columns);
 
+    /** Whether {@link WeightMatrix#readRow} works for matrices of this set. */
+    boolean readsRows();
+
     /** Quantises rows {@code [from, to)} from f32 to int8, as {@link Activations} defines it. */
     void quantize(Activations x, int from, int to);
 

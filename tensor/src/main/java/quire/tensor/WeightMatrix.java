@@ -1,5 +1,7 @@
 package quire.tensor;
 
+import java.lang.foreign.MemorySegment;
+
 /**
  * A weight matrix of {@code rows} outputs by {@code columns} inputs, packed for one kernel set. Only the {@link
  * Kernels} that packed it can read it.
@@ -56,6 +58,19 @@ public abstract class WeightMatrix {
                 y.set(row, output, y.get(row, output) * factor);
             }
         }
+    }
+
+    /**
+     * Writes the weights of one output as f32: the numbers of {@link ElementType#decode}, to the last bit. The factor is not
+     * in them. Any thread; allocates nothing.
+     *
+     * @param row the output
+     * @param target receives {@link #columns} numbers
+     * @param targetElement index of the first one in the target
+     * @throws UnsupportedOperationException if {@link Kernels#readsRows} is false for the set that packed the matrix
+     */
+    public void readRow(int row, MemorySegment target, long targetElement) {
+        throw new UnsupportedOperationException("this kernel set does not read rows back");
     }
 
     /** Size of the packed weights in bytes; one product reads them all. */

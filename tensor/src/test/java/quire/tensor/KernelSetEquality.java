@@ -145,6 +145,14 @@ public final class KernelSetEquality {
         }
     }
 
+    private static void requireRow(WeightMatrix w, MemorySegment source, int row, Arena arena) {
+        FloatMatrix expected = FloatMatrix.allocate(arena, 1, w.columns());
+        FloatMatrix read = FloatMatrix.allocate(arena, 1, w.columns());
+        w.type().decode(source, row * w.type().byteSize(w.columns()), expected.segment(), 0, w.columns());
+        w.readRow(row, read.segment(), 0);
+        requireEqual("row " + row + " of " + w.type(), expected, read);
+    }
+
     private FloatMatrix product(
             Kernels set,
             ElementType type,
@@ -161,6 +169,9 @@ public final class KernelSetEquality {
                     + w.packedBytes() + " bytes, not into " + set.packedBytes(type, outputs, columns));
         }
         w.setFactor(factor);
+        if (set.readsRows()) {
+            requireRow(w, source, random.nextInt(outputs), arena);
+        }
         FloatMatrix y = FloatMatrix.allocate(arena, rows, outputs);
         for (int r = 0; r < rows; r++) {
             for (int o = 0; o < outputs; o++) {

@@ -111,6 +111,11 @@ public final class AssembledKernels implements Kernels {
     }
 
     @Override
+    public boolean readsRows() {
+        return true;
+    }
+
+    @Override
     public long packedBytes(ElementType type, int rows, int columns) {
         return AssembledMatrix.packedBytes(type, rows, columns);
     }

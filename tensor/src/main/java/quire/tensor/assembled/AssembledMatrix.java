@@ -2,6 +2,7 @@ package quire.tensor.assembled;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.Objects;
 import quire.tensor.Activations;
 import quire.tensor.ElementType;
 import quire.tensor.FloatMatrix;
@@ -10,6 +11,7 @@ import quire.tensor.Workers;
 import quire.tensor.assembled.common.ActivationTile;
 import quire.tensor.packing.PackedForm;
 import quire.tensor.packing.PanelPacker;
+import quire.tensor.packing.PanelReader;
 
 /**
  * A weight matrix packed for the assembled kernels, and its products. Panels of 16 rows follow each other, their words
@@ -91,6 +93,22 @@ final class AssembledMatrix extends WeightMatrix {
 
     static long packedBytes(ElementType type, int rows, int columns) {
         return Math.ceilDiv(rows, PackedForm.PANEL) * (panelWordBytes(type, columns) + panelScaleBytes(type, columns));
+    }
+
+    @Override
+    public void readRow(int row, MemorySegment target, long targetElement) {
+        Objects.checkIndex(row, rows());
+        long panel = row / PackedForm.PANEL;
+        PanelReader.of(type())
+                .read(
+                        words,
+                        panel * panelWordBytes,
+                        scales,
+                        panel * panelScaleBytes,
+                        row % PackedForm.PANEL,
+                        columns(),
+                        target,
+                        targetElement);
     }
 
     @Override

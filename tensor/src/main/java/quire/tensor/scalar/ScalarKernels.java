@@ -62,6 +62,11 @@ public final class ScalarKernels implements Kernels {
         }
 
         @Override
+        public void readRow(int row, MemorySegment target, long targetElement) {
+            type().decode(bytes, row * rowBytes, target, targetElement, columns());
+        }
+
+        @Override
         public long packedBytes() {
             return bytes.byteSize();
         }
@@ -79,6 +84,11 @@ public final class ScalarKernels implements Kernels {
             MemorySegment.copy(source, from, bytes, from, to - from);
         });
         return new RowMajor(type, rows, columns, bytes);
+    }
+
+    @Override
+    public boolean readsRows() {
+        return true;
     }
 
     @Override

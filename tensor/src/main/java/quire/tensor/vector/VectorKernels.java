@@ -97,6 +97,11 @@ public final class VectorKernels implements Kernels {
     }
 
     @Override
+    public boolean readsRows() {
+        return false;
+    }
+
+    @Override
     public long packedBytes(ElementType type, int rows, int columns) {
         return VectorMatrix.takes(type)
                 ? VectorMatrix.packedBytes(type, rows, columns)
