@@ -62,10 +62,10 @@ import quire.tensor.machine.KernelSets;
 public final class Engine implements AutoCloseable {
     private static final System.Logger LOG = System.getLogger("quire.engine");
 
-    /** Maximum number of nanoseconds that the first measurement of a model's passes takes. */
-    private static final long COST_NANOS = 300_000_000;
+    /** Nanoseconds for the first measurement of a model's passes; it takes longer where a few passes do. */
+    private static final long COST_NANOS = 100_000_000;
 
-    private static final long DRAFT_COST_NANOS = 100_000_000;
+    private static final long DRAFT_COST_NANOS = 50_000_000;
 
     private final Model model;
     private final Runnable release;

@@ -87,6 +87,9 @@ public final class CostModel implements StepCost {
     /** The coefficients are measured with this many rows and with one row, at the start and at the end of a context. */
     private static final int CONTEXT_ROWS = 4;
 
+    /** The start measures at least so many sizes, however long they take: one alone does not show whether reading binds. */
+    private static final int LEAST_SIZES = 2;
+
     /** The start measures each size at most so often. A small model is ready before the time for it is over. */
     private static final int MOST_ROUNDS = 6;
 
@@ -169,7 +172,8 @@ public final class CostModel implements StepCost {
 
     /**
      * Measures a model before its first request. Runs batches of 1, 2, 4 … rows, {@value #MOST_ROUNDS} times or until
-     * {@code budgetNanos} are spent. The first round stops growing when half of the budget is spent. Overwrites all pages.
+     * {@code budgetNanos} are spent. The first round stops growing when half of the budget is spent, but not before {@value
+     * #LEAST_SIZES} sizes. Overwrites all pages.
      *
      * @param maxRows tokens of the largest pass
      * @param nanoClock a monotonic clock
@@ -439,9 +443,9 @@ public final class CostModel implements StepCost {
                 for (int size = 0; size < sizes; size++) {
                     nanos[size] = Math.min(nanos[size], time(0, 1 << size));
                     long spent = nanoClock.getAsLong() - begin;
-                    if (round == 0 && spent > budgetNanos / 2) {
+                    if (round == 0 && spent > budgetNanos / 2 && size + 1 >= LEAST_SIZES) {
                         sizes = size + 1;
-                    } else if (spent >= budgetNanos) {
+                    } else if (round > 0 && spent >= budgetNanos) {
                         break;
                     }
                 }

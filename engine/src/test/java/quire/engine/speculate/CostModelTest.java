@@ -167,15 +167,16 @@ class CostModelTest {
     }
 
     @Test
-    void measure_noTime_measuresOnce() {
+    void measure_noTime_measuresTwoSizesOnce() {
         AtomicLong nanos = new AtomicLong();
         FakeModel fake = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, 64, 16, 4, 64, 2);
         fake.onForward(batch -> nanos.addAndGet(1000));
         CostModel model = CostModel.measure(fake, 64, nanos::get, 500);
         fake.close();
-        assertThat(nanos).hasValue(1000);
+        assertThat(nanos).hasValue(2000);
         assertThat(model.predict(1)).isCloseTo(1000, within(2.0));
-        assertThat(model.predict(64)).isGreaterThan(5000);
+        assertThat(model.predict(2)).isCloseTo(1000, within(3.0)); // equal, so reading binds
+        assertThat(model.predict(64)).isCloseTo(16_000, within(2.0)); // a quarter of a row each
     }
 
     /** Attention costs time. Texts of different lengths show how much. */

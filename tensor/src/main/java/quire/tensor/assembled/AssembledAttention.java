@@ -1,11 +1,8 @@
 package quire.tensor.assembled;
 
 import java.lang.foreign.Arena;
-import java.lang.foreign.FunctionDescriptor;
-import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.lang.invoke.MethodHandle;
 import java.util.HashMap;
 import java.util.Locale;
 import java.util.Map;
@@ -18,6 +15,7 @@ import quire.tensor.assembled.common.AttentionCode;
 import quire.tensor.assembled.common.KernelWriter;
 import quire.tensor.scalar.FloatMath;
 import quire.tensor.x86.CodeMemory;
+import quire.tensor.x86.MachineCall;
 
 /**
  * Attention with the functions of {@link AttentionCode}, and the working memory of one worker. The queries of a call
@@ -48,11 +46,6 @@ final class AssembledAttention implements Kernels.AttentionScratch {
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT;
     private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG;
 
-    private static final MethodHandle ATTEND = handle(AttentionCode.DESCRIPTOR);
-    private static final MethodHandle FINISH = handle(AttentionCode.FINISH_DESCRIPTOR);
-    private static final MethodHandle MERGE = handle(AttentionCode.MERGE_DESCRIPTOR);
-    private static final MethodHandle QUANTIZE = handle(Avx2StoreCode.QUERY_DESCRIPTOR);
-    private static final MethodHandle CLEAR = handle(AttentionCode.CLEAR_DESCRIPTOR);
 
     private final Code code;
     private final KvLayout layout;
@@ -83,10 +76,6 @@ final class AssembledAttention implements Kernels.AttentionScratch {
     private final float[] mergedMax;
     /** Two factors of each head of a row. */
     private final MemorySegment factors;
-
-    private static MethodHandle handle(FunctionDescriptor descriptor) {
-        return Linker.nativeLinker().downcallHandle(descriptor, Linker.Option.critical(false));
-    }
 
     /** The functions for one layout and number of heads, shared by all workers. */
     private static final class Code {
@@ -269,12 +258,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         for (int row = 0; row < call.rowCount(); row++) {
             long from = floatQueries(call, row);
             long to = Addresses.of(integerQueries) + row * queryRowBytes;
-            try {
-                QUANTIZE.invokeExact(
-                        quantize, from, to, (long) group, (long) layout.headDim(), queryBytes, call.scale());
-            } catch (Throwable e) {
-                throw new AssertionError("machine code throws nothing", e);
-            }
+            MachineCall.call(quantize, from, to, (long) group, (long) layout.headDim(), queryBytes, MachineCall.bits(call.scale()));
         }
     }
 
@@ -334,16 +318,12 @@ final class AssembledAttention implements Kernels.AttentionScratch {
     }
 
     private void merge(int row) {
-        try {
-            MERGE.invokeExact(
-                    code.merge,
-                    merged.address() + sumsAt(row, 0),
-                    sums.address() + sumsAt(row, 0),
-                    factors.address(),
-                    (long) group);
-        } catch (Throwable e) {
-            throw new AssertionError("machine code throws nothing", e);
-        }
+        MachineCall.call(
+                code.merge,
+                merged.address() + sumsAt(row, 0),
+                sums.address() + sumsAt(row, 0),
+                factors.address(),
+                (long) group);
     }
 
     /** The maximum or the total of a query for the segment that was computed last. */
@@ -379,11 +359,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
                 }
             }
         }
-        try {
-            CLEAR.invokeExact(code.clear, sums.address(), (long) rowCount * group);
-        } catch (Throwable e) {
-            throw new AssertionError("machine code throws nothing", e);
-        }
+        MachineCall.call(code.clear, sums.address(), (long) rowCount * group);
     }
 
     /**
@@ -470,21 +446,17 @@ final class AssembledAttention implements Kernels.AttentionScratch {
             float scale) {
         int blockHeads = Math.min(code.blockHeads, group - head);
         int query = i * blockHeads;
-        try {
-            ATTEND.invokeExact(
-                    function,
-                    q + i * queryRowBytes + head * queryBytes,
-                    tiles.address() + (from - chunk) * (long) Long.BYTES,
-                    (long) (to - from),
-                    (long) lastPositions,
-                    stats.address() + statsAt(row, head) + query * (long) Float.BYTES,
-                    sums.address() + sumsAt(row, head) + query * (long) sumBytes,
-                    weights.address(),
-                    (long) lastLanes,
-                    scale);
-        } catch (Throwable e) {
-            throw new AssertionError("machine code throws nothing", e);
-        }
+        MachineCall.call(
+                function,
+                q + i * queryRowBytes + head * queryBytes,
+                tiles.address() + (from - chunk) * (long) Long.BYTES,
+                (long) (to - from),
+                (long) lastPositions,
+                stats.address() + statsAt(row, head) + query * (long) Float.BYTES,
+                sums.address() + sumsAt(row, head) + query * (long) sumBytes,
+                weights.address(),
+                (long) lastLanes,
+                MachineCall.bits(scale));
     }
 
     private void finish(int row, long target) {
@@ -501,11 +473,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
     }
 
     private void finish(long querySums, long totals, int queries, long target) {
-        try {
-            FINISH.invokeExact(code.finish, querySums, totals, target, (long) queries);
-        } catch (Throwable e) {
-            throw new AssertionError("machine code throws nothing", e);
-        }
+        MachineCall.call(code.finish, querySums, totals, target, (long) queries);
     }
 
     private long statsAt(int row, int head) {

@@ -2,9 +2,7 @@ package quire.tensor.assembled;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.invoke.MethodHandles;
 import java.util.LinkedHashMap;
-import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import quire.tensor.Activation;
@@ -40,13 +38,6 @@ public final class AssembledKernels implements Kernels {
     /** Fewer lanes of the Vector API are not faster than plain loops. */
     private static final int MIN_LANES = 4;
 
-    private static final List<Class<?>> HANDLE_OWNERS = List.of(
-            AssembledRows.class,
-            AssembledStore.class,
-            AssembledProducts.class,
-            ProductFunctions.class,
-            AssembledAttention.class);
-
     private final Instructions instructions;
     private final CodeMemory memory = new CodeMemory();
     private final String name;
@@ -80,18 +71,6 @@ public final class AssembledKernels implements Kernels {
         boolean hasVectors =
                 ModuleLayer.boot().findModule("jdk.incubator.vector").isPresent();
         twin = hasVectors && Lanes.LANES >= MIN_LANES ? new VectorKernels(why) : new ScalarKernels(why);
-    }
-
-    /** Makes the handles of all functions that are assembled, so that a later use need not. Any thread. */
-    public static void prepare() {
-        MethodHandles.Lookup here = MethodHandles.lookup();
-        try {
-            for (Class<?> user : HANDLE_OWNERS) {
-                here.ensureInitialized(user);
-            }
-        } catch (IllegalAccessException e) {
-            throw new AssertionError("classes of this package", e);
-        }
     }
 
     @Override

@@ -1,9 +1,7 @@
 package quire.tensor.assembled;
 
 import java.lang.foreign.Arena;
-import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
-import java.lang.invoke.MethodHandle;
 import java.util.EnumMap;
 import java.util.Map;
 import quire.tensor.Activations;
@@ -16,15 +14,13 @@ import quire.tensor.assembled.common.ActivationTile;
 import quire.tensor.assembled.common.KernelWriter;
 import quire.tensor.scalar.Shapes;
 import quire.tensor.x86.CodeMemory;
+import quire.tensor.x86.MachineCall;
 
 /**
  * The matrix products of an assembled kernel set, and the quantising of their inputs. The functions for a weight type
  * are assembled when the first matrix of that type is packed.
  */
 final class AssembledProducts {
-    private static final MethodHandle QUANTIZE =
-            Linker.nativeLinker().downcallHandle(KernelWriter.QUANTIZE, Linker.Option.critical(false));
-
     private final KernelWriter writer;
     private final CodeMemory memory;
     private final MemorySegment quantize;
@@ -64,16 +60,12 @@ final class AssembledProducts {
         for (int row = from; row < to; row++) {
             int inTile = row % ActivationTile.ROWS;
             long tile = quants + row / ActivationTile.ROWS * blocks * ActivationTile.BLOCK_BYTES;
-            try {
-                QUANTIZE.invokeExact(
-                        quantize,
-                        values + x.values().rowOffset(row),
-                        tile + ActivationTile.quantsAt(inTile, 0),
-                        tile + ActivationTile.numberAt(0, inTile),
-                        blocks);
-            } catch (Throwable e) {
-                throw new AssertionError("machine code throws nothing", e);
-            }
+            MachineCall.call(
+                    quantize,
+                    values + x.values().rowOffset(row),
+                    tile + ActivationTile.quantsAt(inTile, 0),
+                    tile + ActivationTile.numberAt(0, inTile),
+                    blocks);
         }
     }
 

@@ -1,23 +1,16 @@
 package quire.tensor.assembled;
 
-import java.lang.foreign.FunctionDescriptor;
-import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
-import java.lang.invoke.MethodHandle;
 import quire.tensor.Activation;
 import quire.tensor.FloatMatrix;
 import quire.tensor.assembled.common.KernelWriter;
 import quire.tensor.assembled.common.RowCode;
 import quire.tensor.x86.CodeMemory;
+import quire.tensor.x86.MachineCall;
 
 /** Operations on rows with the functions of {@link RowCode}. The caller has checked the arguments. */
 final class AssembledRows {
     private static final int LANES = 16;
-
-    private static final MethodHandle RMS_NORM = handle(RowCode.RMS_NORM);
-    private static final MethodHandle ADD = handle(RowCode.ADD);
-    private static final MethodHandle ACTIVATE = handle(RowCode.ACTIVATE);
-    private static final MethodHandle ROPE = handle(RowCode.ROPE);
 
     private final MemorySegment rmsNorm;
     private final MemorySegment add;
@@ -41,10 +34,6 @@ final class AssembledRows {
         rope = memory.install("rope", writer.rows().rope());
     }
 
-    private static MethodHandle handle(FunctionDescriptor descriptor) {
-        return Linker.nativeLinker().downcallHandle(descriptor, Linker.Option.critical(false));
-    }
-
     private static long wholeWords(int columns) {
         return columns / LANES;
     }
@@ -59,19 +48,15 @@ final class AssembledRows {
         long factors = Addresses.of(weight);
         long target = Addresses.of(y);
         for (int row = from; row < to; row++) {
-            try {
-                RMS_NORM.invokeExact(
-                        rmsNorm,
-                        source + x.rowOffset(row),
-                        factors,
-                        target + y.rowOffset(row),
-                        wholeWords(columns),
-                        lastLanes(columns),
-                        (float) columns,
-                        epsilon);
-            } catch (Throwable e) {
-                throw new AssertionError("machine code throws nothing", e);
-            }
+            MachineCall.call(
+                    rmsNorm,
+                    source + x.rowOffset(row),
+                    factors,
+                    target + y.rowOffset(row),
+                    wholeWords(columns),
+                    lastLanes(columns),
+                    MachineCall.bits(columns),
+                    MachineCall.bits(epsilon));
         }
     }
 
@@ -96,11 +81,7 @@ final class AssembledRows {
     }
 
     private void addRow(long x, float factor, long y, int columns) {
-        try {
-            ADD.invokeExact(add, x, y, wholeWords(columns), lastLanes(columns), factor);
-        } catch (Throwable e) {
-            throw new AssertionError("machine code throws nothing", e);
-        }
+        MachineCall.call(add, x, y, wholeWords(columns), lastLanes(columns), MachineCall.bits(factor));
     }
 
     void activate(Activation activation, FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
@@ -119,12 +100,7 @@ final class AssembledRows {
         long outs = Addresses.of(out);
         for (int row = from; row < to; row++) {
             long offset = gate.rowOffset(row);
-            try {
-                ACTIVATE.invokeExact(
-                        function, gates + offset, ups + offset, outs + offset, wholeWords(columns), lastLanes(columns));
-            } catch (Throwable e) {
-                throw new AssertionError("machine code throws nothing", e);
-            }
+            MachineCall.call(function, gates + offset, ups + offset, outs + offset, wholeWords(columns), lastLanes(columns));
         }
     }
 
@@ -133,18 +109,14 @@ final class AssembledRows {
         long rows = Addresses.of(x);
         long table = Addresses.of(cosSin);
         for (int row = from; row < to; row++) {
-            try {
-                ROPE.invokeExact(
-                        rope,
-                        rows + x.rowOffset(row),
-                        table + cosSin.rowOffset(positions[row]),
-                        (long) x.columns() / headDim,
-                        (long) headDim * Float.BYTES,
-                        wholeWords(columns),
-                        lastLanes(columns));
-            } catch (Throwable e) {
-                throw new AssertionError("machine code throws nothing", e);
-            }
+            MachineCall.call(
+                    rope,
+                    rows + x.rowOffset(row),
+                    table + cosSin.rowOffset(positions[row]),
+                    (long) x.columns() / headDim,
+                    (long) headDim * Float.BYTES,
+                    wholeWords(columns),
+                    lastLanes(columns));
         }
     }
 }

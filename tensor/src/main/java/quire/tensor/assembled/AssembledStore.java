@@ -1,8 +1,6 @@
 package quire.tensor.assembled;
 
-import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
-import java.lang.invoke.MethodHandle;
 import java.util.EnumMap;
 import java.util.Locale;
 import java.util.Map;
@@ -11,14 +9,12 @@ import quire.tensor.FloatMatrix;
 import quire.tensor.KvLayout;
 import quire.tensor.assembled.avx2.Avx2StoreCode;
 import quire.tensor.x86.CodeMemory;
+import quire.tensor.x86.MachineCall;
 
 /**
  * Stores K and V with the functions of {@link Avx2StoreCode}. The caller has checked that the arguments fit together.
  */
 final class AssembledStore {
-    private static final MethodHandle STORE =
-            Linker.nativeLinker().downcallHandle(Avx2StoreCode.DESCRIPTOR, Linker.Option.critical(false));
-
     private final Map<KvLayout.KvType, MemorySegment> typeToCode = new EnumMap<>(KvLayout.KvType.class);
 
     AssembledStore(CodeMemory memory) {
@@ -41,20 +37,16 @@ final class AssembledStore {
         long keys = Addresses.of(k) + k.rowOffset(row);
         long values = Addresses.of(v) + v.rowOffset(row);
         MemorySegment code = Objects.requireNonNull(typeToCode.get(type));
-        try {
-            STORE.invokeExact(
-                    code,
-                    keys,
-                    values,
-                    at + layout.keyScalesOffset(slot, 0) + slot % KvLayout.TILE * (long) type.scaleBytes(),
-                    at + layout.valueScalesOffset(slot, 0) + slot % KvLayout.TILE * (long) type.scaleBytes(),
-                    at + layout.keyTileOffset(slot, 0) + layout.keyOffset(slot, 0),
-                    at + layout.valueTileOffset(slot, 0) + layout.valueOffset(slot, 0),
-                    (long) layout.kvHeads(),
-                    (long) layout.headDim(),
-                    layout.keyScalesOffset(0, 1) - layout.keyScalesOffset(0, 0));
-        } catch (Throwable e) {
-            throw new AssertionError("machine code throws nothing", e);
-        }
+        MachineCall.call(
+                code,
+                keys,
+                values,
+                at + layout.keyScalesOffset(slot, 0) + slot % KvLayout.TILE * (long) type.scaleBytes(),
+                at + layout.valueScalesOffset(slot, 0) + slot % KvLayout.TILE * (long) type.scaleBytes(),
+                at + layout.keyTileOffset(slot, 0) + layout.keyOffset(slot, 0),
+                at + layout.valueTileOffset(slot, 0) + layout.valueOffset(slot, 0),
+                (long) layout.kvHeads(),
+                (long) layout.headDim(),
+                layout.keyScalesOffset(0, 1) - layout.keyScalesOffset(0, 0));
     }
 }

@@ -1,24 +1,16 @@
 package quire.tensor.assembled;
 
-import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
-import java.lang.invoke.MethodHandle;
 import java.util.Locale;
 import quire.tensor.ElementType;
 import quire.tensor.assembled.common.ActivationTile;
 import quire.tensor.assembled.common.KernelWriter;
 import quire.tensor.x86.CodeMemory;
+import quire.tensor.x86.MachineCall;
 import quire.tensor.x86.MachineCode;
 
 /** The assembled products of one element type: one function for each number of rows. */
 final class ProductFunctions {
-    /**
-     * Calls are critical: they skip the change of thread state. Each takes only microseconds, because its caller uses
-     * chunks.
-     */
-    private static final MethodHandle PRODUCT =
-            Linker.nativeLinker().downcallHandle(KernelWriter.PRODUCT, Linker.Option.critical(false));
-
     /** Distance between the words in use and the words that are prefetched. */
     private static final int PREFETCH_BYTES = 4096;
 
@@ -54,7 +46,8 @@ final class ProductFunctions {
     }
 
     /**
-     * Computes a product of n rows; the other arguments are {@link KernelWriter#PRODUCT}.
+     * Computes a product of n rows; the other arguments are those of {@link KernelWriter#product}. It takes only
+     * microseconds, because its caller uses chunks.
      *
      * @param first index of the first row in its tile
      * @param n number of rows, at most {@link #maxRows}
@@ -70,11 +63,6 @@ final class ProductFunctions {
             long groups,
             long panels,
             long lastLanes) {
-        try {
-            PRODUCT.invokeExact(
-                    functions[first / maxRows][n - 1], words, scales, x, y, yStride, groups, panels, lastLanes);
-        } catch (Throwable e) {
-            throw new AssertionError("machine code throws nothing", e);
-        }
+        MachineCall.call(functions[first / maxRows][n - 1], words, scales, x, y, yStride, groups, panels, lastLanes);
     }
 }

@@ -74,13 +74,11 @@ public final class KernelSets {
     }
 
     /**
-     * Asks the processor what it can do, and makes the handles of native functions, which takes a quarter of a second once.
-     * Whoever needs them later finds them made, or waits for this call. It chooses no set. Any thread.
+     * Asks the processor what it can do. The first call of machine code takes a tenth of a second, because Java writes code for it.
+     * Who chooses a set later finds that done, or waits for it. It chooses no set. Any thread.
      */
     public static void prepare() {
-        if (instructions() != null) {
-            AssembledKernels.prepare();
-        }
+        instructions();
     }
 
     /** The set for a value of {@link #PROPERTY}. */

@@ -36,7 +36,6 @@ public final class CodeMemory {
     private final Map<String, MachineCode> nameToCode = Collections.synchronizedMap(new LinkedHashMap<>());
     private final MethodHandle mmap;
     private final MethodHandle mprotect;
-    private final MethodHandle strerror;
     private final int flags;
 
     /**
@@ -77,8 +76,6 @@ public final class CodeMemory {
                 library.findOrThrow("mprotect"),
                 FunctionDescriptor.of(ValueLayout.JAVA_INT, address, ValueLayout.JAVA_LONG, ValueLayout.JAVA_INT),
                 errno);
-        strerror = linker.downcallHandle(
-                library.findOrThrow("strerror"), FunctionDescriptor.of(address, ValueLayout.JAVA_INT));
     }
 
     /**
@@ -121,20 +118,23 @@ public final class CodeMemory {
         }
     }
 
-    /**
-     * Looks the function up in each call, because most processes never call it and a handle takes tens of milliseconds.
-     */
-    private static void unmap(MemorySegment pages) throws Throwable {
+    /** A function that most processes never call. Its handle, which takes tens of milliseconds, is made for each call. */
+    private static MethodHandle function(String name, FunctionDescriptor descriptor) {
         Linker linker = Linker.nativeLinker();
-        MethodHandle munmap = linker.downcallHandle(
-                linker.defaultLookup().findOrThrow("munmap"),
-                FunctionDescriptor.of(ValueLayout.JAVA_INT, ValueLayout.ADDRESS, ValueLayout.JAVA_LONG));
+        return linker.downcallHandle(linker.defaultLookup().findOrThrow(name), descriptor);
+    }
+
+    private static void unmap(MemorySegment pages) throws Throwable {
+        MethodHandle munmap = function(
+                "munmap", FunctionDescriptor.of(ValueLayout.JAVA_INT, ValueLayout.ADDRESS, ValueLayout.JAVA_LONG));
         int _ = (int) munmap.invokeExact(
                 pages, pages.byteSize()); // a failure here is ignored: the caller reports the first failure
     }
 
     private UnsupportedOperationException refused(String what, MemorySegment state) throws Throwable {
         int errno = (int) ERRNO.get(state, 0L);
+        MethodHandle strerror =
+                function("strerror", FunctionDescriptor.of(ValueLayout.ADDRESS, ValueLayout.JAVA_INT));
         String reason =
                 ((MemorySegment) strerror.invokeExact(errno)).reinterpret(256).getString(0);
         return new UnsupportedOperationException("the operating system refuses " + what + ": " + reason);

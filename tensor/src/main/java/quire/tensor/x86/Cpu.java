@@ -10,11 +10,8 @@ import static quire.tensor.x86.Gp.RSI;
 import static quire.tensor.x86.Mem.at;
 
 import java.lang.foreign.Arena;
-import java.lang.foreign.FunctionDescriptor;
-import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.lang.invoke.MethodHandle;
 import java.nio.charset.StandardCharsets;
 import java.util.Collections;
 import java.util.EnumSet;
@@ -84,18 +81,14 @@ public record Cpu(String brand, Set<Feature> features) {
      * @throws UnsupportedOperationException if machine code cannot run here
      */
     public static Cpu detect(CodeMemory memory) {
-        Linker linker = Linker.nativeLinker();
-        MethodHandle cpuid = linker.downcallHandle(
-                memory.install("cpuid", cpuidCode()),
-                FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.ADDRESS));
-        MethodHandle xgetbv = linker.downcallHandle(
-                memory.install("xgetbv", xgetbvCode()), FunctionDescriptor.of(ValueLayout.JAVA_LONG));
+        MemorySegment cpuid = memory.install("cpuid", cpuidCode());
+        MemorySegment xgetbv = memory.install("xgetbv", xgetbvCode());
         try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate(16, 4);
+            MemorySegment out = arena.allocate(16, Long.BYTES);
             int[] leaf = leaf(cpuid, 0, 0, out);
             int most = leaf[0];
             boolean savesState = (leaf(cpuid, 1, 0, out)[2] & OSXSAVE) != 0;
-            long saved = savesState ? (long) xgetbv.invokeExact() : 0;
+            long saved = savesState ? xcr0(xgetbv, out) : 0;
             EnumSet<Feature> features = EnumSet.noneOf(Feature.class);
             for (Feature feature : Feature.values()) {
                 if (feature.leaf <= most
@@ -106,10 +99,6 @@ public record Cpu(String brand, Set<Feature> features) {
                 }
             }
             return new Cpu(brand(cpuid, out), features);
-        } catch (RuntimeException | Error e) {
-            throw e;
-        } catch (Throwable e) {
-            throw new AssertionError("machine code throws nothing", e);
         }
     }
 
@@ -118,7 +107,7 @@ public record Cpu(String brand, Set<Feature> features) {
         return Map.of("cpuid", cpuidCode(), "xgetbv", xgetbvCode());
     }
 
-    private static String brand(MethodHandle cpuid, MemorySegment out) throws Throwable {
+    private static String brand(MemorySegment cpuid, MemorySegment out) {
         if (leaf(cpuid, 0x80000000, 0, out)[0] - 0x80000004 < 0) {
             return "x86-64";
         }
@@ -130,9 +119,15 @@ public record Cpu(String brand, Set<Feature> features) {
         return new String(name, StandardCharsets.US_ASCII).replace('\0', ' ').strip();
     }
 
-    private static int[] leaf(MethodHandle cpuid, int leaf, int subleaf, MemorySegment out) throws Throwable {
-        cpuid.invokeExact((long) leaf, (long) subleaf, out);
+    private static int[] leaf(MemorySegment cpuid, int leaf, int subleaf, MemorySegment out) {
+        MachineCall.call(cpuid, leaf, subleaf, out.address(), 0);
         return out.toArray(ValueLayout.JAVA_INT);
+    }
+
+    /** The register in which the operating system says which registers it saves. */
+    private static long xcr0(MemorySegment xgetbv, MemorySegment out) {
+        MachineCall.call(xgetbv, out.address(), 0);
+        return out.get(ValueLayout.JAVA_LONG, 0);
     }
 
     private static MachineCode cpuidCode() {
@@ -157,6 +152,7 @@ public record Cpu(String brand, Set<Feature> features) {
         a.xgetbv();
         a.shl(RDX, 32);
         a.or(RAX, RDX);
+        a.mov(at(RDI), RAX);
         a.ret();
         return a.finish();
     }

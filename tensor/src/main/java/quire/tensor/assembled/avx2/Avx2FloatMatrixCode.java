@@ -66,7 +66,7 @@ final class Avx2FloatMatrixCode {
         this.prefetchBytes = prefetchBytes;
     }
 
-    /** Its arguments are {@code KernelWriter.PRODUCT}. */
+    /** Its arguments are those of {@code KernelWriter.product}. */
     static MachineCode assemble(ElementType type, int n, int prefetchBytes) {
         return new Avx2FloatMatrixCode(type, n, prefetchBytes).assemble();
     }

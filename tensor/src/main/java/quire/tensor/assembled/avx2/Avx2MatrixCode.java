@@ -167,7 +167,7 @@ final class Avx2MatrixCode {
     }
 
     /**
-     * Assembles the product; its arguments are {@link KernelWriter#PRODUCT}.
+     * Assembles the product; its arguments are those of {@link KernelWriter#product}.
      *
      * @param instructions one of the AVX2 sets
      * @param first index of the first row in its tile

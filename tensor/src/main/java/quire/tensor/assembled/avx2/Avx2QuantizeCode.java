@@ -54,7 +54,7 @@ final class Avx2QuantizeCode {
 
     private Avx2QuantizeCode() {}
 
-    /** Its arguments are {@link KernelWriter#QUANTIZE}. */
+    /** Its arguments are those of {@link KernelWriter#quantize}. */
     static MachineCode assemble() {
         return new Avx2QuantizeCode().write();
     }

@@ -17,8 +17,6 @@ import static quire.tensor.x86.Gp.RSP;
 import static quire.tensor.x86.Mem.at;
 import static quire.tensor.x86.Vec.ymm;
 
-import java.lang.foreign.FunctionDescriptor;
-import java.lang.foreign.ValueLayout;
 import quire.tensor.Activations;
 import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
@@ -50,32 +48,6 @@ import quire.tensor.x86.Vec;
  * <p>A second function quantises queries in the same way, for attention over int8 pages.
  */
 public final class Avx2StoreCode {
-    /**
-     * Its arguments: {@code (k, v, K's scale, V's scale, K's lane, V's row, heads, head dim, bytes between two heads)}.
-     */
-    public static final FunctionDescriptor DESCRIPTOR = FunctionDescriptor.ofVoid(
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG);
-
-    /**
-     * Arguments of the function that quantises the queries of one row: {@code (q, records, heads, head dim, bytes of a record,
-     * scale of the scores)}. The records are those of {@link AttentionCode#QUERY_SCALE}.
-     */
-    public static final FunctionDescriptor QUERY_DESCRIPTOR = FunctionDescriptor.ofVoid(
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_FLOAT);
-
     private static final int LANES = 8;
     private static final int NOT_LESS = 5; // vcmpps: not less than, or unordered
     private static final int ORDERED = 7;
@@ -121,12 +93,18 @@ public final class Avx2StoreCode {
         this.ofQueries = ofQueries;
     }
 
-    /** The function for pages of {@code type}; its arguments are {@link #DESCRIPTOR}. */
+    /**
+     * The function for pages of {@code type}. Its arguments are {@code (k, v, K's scale, V's scale, K's lane, V's row, heads, head
+     * dim, bytes between two heads)}.
+     */
     public static MachineCode assemble(KvLayout.KvType type) {
         return new Avx2StoreCode(type, false).assemble();
     }
 
-    /** The function that quantises queries; its arguments are {@link #QUERY_DESCRIPTOR}. */
+    /**
+     * The function that quantises the queries of one row. Its arguments are {@code (q, records, heads, head dim, bytes of a record,
+     * scale of the scores)}; the scale is a float. The records are those of {@link AttentionCode#QUERY_SCALE}.
+     */
     public static MachineCode assembleQueries() {
         return new Avx2StoreCode(KvLayout.KvType.Q8_0, true).assemble();
     }
@@ -140,8 +118,8 @@ public final class Avx2StoreCode {
             a.mov(HEADS, RDX);
             a.mov(WORDS, RCX);
             a.mov(HEAD_BYTES, R8);
+            a.vmovd(SCORE_SCALE.xmm(), R9);
             a.lea(R9, at(RSI, AttentionCode.QUERY_NUMBERS));
-            a.vmovups(SCORE_SCALE.xmm(), X.xmm());
         } else {
             int stackArguments = Long.BYTES * (saved.length + 1);
             a.mov(HEADS, at(RSP, stackArguments));

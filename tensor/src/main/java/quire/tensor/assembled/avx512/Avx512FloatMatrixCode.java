@@ -59,7 +59,7 @@ final class Avx512FloatMatrixCode {
         this.prefetchBytes = prefetchBytes;
     }
 
-    /** Its arguments are {@link KernelWriter#PRODUCT}. */
+    /** Its arguments are those of {@link KernelWriter#product}. */
     static MachineCode assemble(ElementType type, int n, int prefetchBytes) {
         return new Avx512FloatMatrixCode(type, n, prefetchBytes).assemble();
     }

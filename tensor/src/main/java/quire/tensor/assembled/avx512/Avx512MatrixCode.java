@@ -106,7 +106,7 @@ final class Avx512MatrixCode {
     }
 
     /**
-     * Assembles the product; its arguments are {@code KernelWriter.PRODUCT}.
+     * Assembles the product; its arguments are those of {@code KernelWriter.product}.
      *
      * @param looksUpBytes whether the processor has AVX512VBMI
      * @param first index of the first row in its tile

@@ -17,9 +17,8 @@ import static quire.tensor.x86.Gp.RDX;
 import static quire.tensor.x86.Gp.RSI;
 import static quire.tensor.x86.Gp.RSP;
 import static quire.tensor.x86.Mem.at;
+import static quire.tensor.x86.Vec.xmm;
 
-import java.lang.foreign.FunctionDescriptor;
-import java.lang.foreign.ValueLayout;
 import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
 import quire.tensor.x86.Assembler;
@@ -60,33 +59,6 @@ import quire.tensor.x86.Vec;
  * block has as many queries as the registers allow. An object writes one function.
  */
 public abstract class AttentionCode {
-    /**
-     * Arguments of {@link #assemble}: {@code (q, tiles, tile count, positions of the last tile, stats, sums, weights,
-     * lanes of the last tile, scale)}. The lanes may leave out positions before a window too. Behind the tiles are the addresses
-     * of {@link #TILES_AHEAD} more, which are only prefetched.
-     */
-    public static final FunctionDescriptor DESCRIPTOR = FunctionDescriptor.ofVoid(
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_FLOAT);
-
-    /** Arguments of {@link #assembleFinish}: {@code (sums, totals, out, queries)}. */
-    public static final FunctionDescriptor FINISH_DESCRIPTOR = FunctionDescriptor.ofVoid(
-            ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG);
-
-    /** Arguments of {@link #assembleMerge}: {@code (sums, sums of the next segment, pairs of factors, queries)}. */
-    public static final FunctionDescriptor MERGE_DESCRIPTOR = FINISH_DESCRIPTOR;
-
-    /** Arguments of {@link #assembleClear}: {@code (sums, queries)}. */
-    public static final FunctionDescriptor CLEAR_DESCRIPTOR =
-            FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG);
-
     /** Positions in a tile. */
     public static final int TILE = KvLayout.TILE;
 
@@ -275,8 +247,10 @@ public abstract class AttentionCode {
     protected abstract void storeTail(Mem to, Vec from);
 
     /**
-     * The function that adds some tiles to the maximums, totals and sums of a block; its arguments are {@link
-     * #DESCRIPTOR}.
+     * The function that adds some tiles to the maximums, totals and sums of a block. Its arguments are {@code (q, tiles, tile
+     * count, positions of the last tile, stats, sums, weights, lanes of the last tile, scale)}; the scale is a float. The lanes
+     * may leave out positions before a window too. Behind the tiles are the addresses of {@link #TILES_AHEAD} more, which are
+     * only prefetched.
      */
     public final MachineCode assemble() {
         Gp[] saved = {RBX, RBP, R12, R13, R14, R15};
@@ -286,6 +260,7 @@ public abstract class AttentionCode {
         int stackArguments = Long.BYTES * (saved.length + 1);
         a.mov(WEIGHTS, at(RSP, stackArguments));
         a.mov(LAST_LANES, at(RSP, stackArguments + Long.BYTES));
+        a.vmovss(xmm(0), at(RSP, stackArguments + 2 * Long.BYTES));
         ExponentialCode exponential = begin();
 
         Label tile = a.label();
@@ -550,8 +525,8 @@ public abstract class AttentionCode {
     }
 
     /**
-     * The function for {@code out = sums / total} of adjacent queries of a row; its arguments are {@link
-     * #FINISH_DESCRIPTOR}.
+     * The function for {@code out = sums / total} of adjacent queries of a row. Its arguments are {@code (sums, totals, out,
+     * queries)}.
      */
     public final MachineCode assembleFinish() {
         beginTail();
@@ -579,8 +554,8 @@ public abstract class AttentionCode {
     }
 
     /**
-     * The function for {@code sums = next sums × second factor + sums × first factor}, with a pair of factors for each query;
-     * its arguments are {@link #MERGE_DESCRIPTOR}.
+     * The function for {@code sums = next sums × second factor + sums × first factor}, with a pair of factors for each query.
+     * Its arguments are {@code (sums, sums of the next segment, pairs of factors, queries)}.
      */
     public final MachineCode assembleMerge() {
         Label query = a.label();
@@ -602,7 +577,7 @@ public abstract class AttentionCode {
         return a.finish();
     }
 
-    /** The function that sets sums to 0; its arguments are {@link #CLEAR_DESCRIPTOR}. */
+    /** The function that sets sums to 0; its arguments are {@code (sums, queries)}. */
     public final MachineCode assembleClear() {
         clear(vec(0));
         Label query = a.label();

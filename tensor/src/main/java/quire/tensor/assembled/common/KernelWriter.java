@@ -1,43 +1,21 @@
 package quire.tensor.assembled.common;
 
-import java.lang.foreign.FunctionDescriptor;
-import java.lang.foreign.ValueLayout;
 import quire.tensor.ElementType;
 import quire.tensor.KvLayout;
 import quire.tensor.x86.MachineCode;
 
 /**
  * Writes the functions of a kernel set in one instruction set. All sets have the same functions with the same
- * arguments.
+ * arguments, which {@link quire.tensor.x86.MachineCall} passes.
  */
 public interface KernelWriter {
-    /**
-     * Arguments of a matrix product: {@code (words, scales, x, y, yStrideBytes, blocks or groups, panels, lanes of the
-     * last panel)}. For float weights {@code (words, xStrideBytes, x, y, yStrideBytes, columns, panels, lanes of the
-     * last panel)}.
-     */
-    FunctionDescriptor PRODUCT = FunctionDescriptor.ofVoid(
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG);
-
-    /**
-     * Arguments of quantising a row: {@code (x, quants of the row in its first tile block, numbers of the row in it,
-     * blocks)}.
-     */
-    FunctionDescriptor QUANTIZE = FunctionDescriptor.ofVoid(
-            ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG);
-
     /** Maximum number of rows of activations that one {@link #product} takes. */
     int maxRows(ElementType type);
 
     /**
-     * Writes a matrix product with weights of one type; its arguments are {@link #PRODUCT}.
+     * Writes a matrix product with weights of one type. Its arguments are {@code (words, scales, x, y, yStrideBytes, blocks or
+     * groups, panels, lanes of the last panel)}. For float weights they are {@code (words, xStrideBytes, x, y, yStrideBytes,
+     * columns, panels, lanes of the last panel)}.
      *
      * @param first index of the first row within its {@link ActivationTile}; float weights ignore it
      * @param n number of rows, at most {@link #maxRows}
@@ -46,7 +24,8 @@ public interface KernelWriter {
     MachineCode product(ElementType type, int first, int n, int prefetchBytes);
 
     /**
-     * Writes the function that quantises one row into its {@link ActivationTile}s; its arguments are {@link #QUANTIZE}.
+     * Writes the function that quantises one row into its {@link ActivationTile}s. Its arguments are {@code (x, quants of the
+     * row in its first tile block, numbers of the row in it, blocks)}.
      */
     MachineCode quantize();
 

@@ -9,11 +9,11 @@ import static quire.tensor.x86.Gp.RCX;
 import static quire.tensor.x86.Gp.RDI;
 import static quire.tensor.x86.Gp.RDX;
 import static quire.tensor.x86.Gp.RSI;
+import static quire.tensor.x86.Gp.RSP;
+import static quire.tensor.x86.Mem.at;
 import static quire.tensor.x86.Vec.xmm;
 import static quire.tensor.x86.Vec.ymm;
 
-import java.lang.foreign.FunctionDescriptor;
-import java.lang.foreign.ValueLayout;
 import quire.tensor.Activation;
 import quire.tensor.Kernels;
 import quire.tensor.x86.Assembler;
@@ -28,41 +28,6 @@ import quire.tensor.x86.Mem;
  * register of AVX-512 or in two of AVX2. An object writes one function.
  */
 public abstract class RowCode {
-    /** {@code (x, weight, y, whole words, lanes of the last word, columns, epsilon)}. */
-    public static final FunctionDescriptor RMS_NORM = FunctionDescriptor.ofVoid(
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_FLOAT,
-            ValueLayout.JAVA_FLOAT);
-
-    /** {@code (x, y, whole words, lanes of the last word, factor)}. */
-    public static final FunctionDescriptor ADD = FunctionDescriptor.ofVoid(
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_FLOAT);
-
-    /** {@code (gate, up, out, whole words, lanes of the last word)}. */
-    public static final FunctionDescriptor ACTIVATE = FunctionDescriptor.ofVoid(
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG);
-
-    /** {@code (x, cosines and sines, heads, bytes of a head, whole words, lanes of the last word)}. */
-    public static final FunctionDescriptor ROPE = FunctionDescriptor.ofVoid(
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG,
-            ValueLayout.JAVA_LONG);
-
     private static final int WORD_BYTES = 64;
 
     /** Receives the code. */
@@ -146,8 +111,10 @@ public abstract class RowCode {
         return a.finish();
     }
 
-    /** The function with the arguments {@link #RMS_NORM}. */
+    /** The function {@code (x, weight, y, whole words, lanes of the last word, columns, epsilon)}; the last two are floats. */
     public final MachineCode rmsNorm() {
+        a.vmovd(xmm(0), R9);
+        a.vmovss(xmm(1), at(RSP, Long.BYTES));
         a.mov(RAX, RDI);
         a.mov(R9, RCX);
         clearSquares();
@@ -169,21 +136,22 @@ public abstract class RowCode {
         return end();
     }
 
-    /** The function with the arguments {@link #ADD}. */
+    /** The function {@code (x, y, whole words, lanes of the last word, factor)}; the factor is a float. */
     public final MachineCode add() {
+        a.vmovd(xmm(0), R8);
         beginAdd();
         words(RDX, RCX, this::addWord, RDI, RSI);
         return end();
     }
 
-    /** The function with the arguments {@link #ACTIVATE}. */
+    /** The function {@code (gate, up, out, whole words, lanes of the last word)}. */
     public final MachineCode activate(Activation activation) {
         ExponentialCode exponential = beginActivate(activation);
         words(RCX, R8, isLast -> activate(activation, exponential, isLast), RDI, RSI, RDX);
         return end();
     }
 
-    /** The function with the arguments {@link #ROPE}. */
+    /** The function {@code (x, cosines and sines, heads, bytes of a head, whole words, lanes of the last word)}. */
     public final MachineCode rope() {
         beginRotate();
         Label head = a.label();
