@@ -23,6 +23,7 @@ import java.util.Map;
  * @param queueSeconds estimated seconds until all waiting requests have started; 0 if it is not known yet
  * @param speculation draft tokens and the estimated speed-up
  * @param prefixCache what the prefix cache has saved
+ * @param savedStates what saved states of recurrent layers are used for
  * @param diskTier what the KV file does
  */
 public record EngineStats(
@@ -42,6 +43,7 @@ public record EngineStats(
         double queueSeconds,
         SpeculationStats speculation,
         PrefixCacheStats prefixCache,
+        SavedStateStats savedStates,
         DiskTierStats diskTier) {
     /** Copies {@code finished}. */
     public EngineStats {

@@ -7,6 +7,7 @@ import quire.engine.EngineListener;
 import quire.engine.EngineStats;
 import quire.engine.FinishReason;
 import quire.engine.PrefixCacheStats;
+import quire.engine.SavedStateStats;
 import quire.engine.SpeculationCounts;
 import quire.engine.SpeculationStats;
 import quire.server.MetricsText.Histogram;
@@ -158,6 +159,22 @@ final class ModelMetrics implements EngineListener {
                 "quire_prefix_cache_evicted_pages_total",
                 "Cached KV pages that gave their memory to other tokens.",
                 prefixCache.evictedPages());
+        SavedStateStats states = stats.savedStates();
+        text.gauge(
+                "quire_saved_states",
+                "States of recurrent layers that can be saved; 0 if requests can begin behind each cached page.",
+                states.slots());
+        text.gauge("quire_saved_states_used", "States of recurrent layers that are saved.", states.used());
+        text.counter(
+                "quire_saved_states_hits_total", "Times that a request began with a saved state.", states.hits());
+        text.counter(
+                "quire_saved_states_written_total",
+                "States that were saved; one that moves on with its request counts once.",
+                states.written());
+        text.counter(
+                "quire_saved_states_evicted_unused_total",
+                "Saved states that were written over by others before a request began with them.",
+                states.evictedUnused());
         DiskTierStats disk = stats.diskTier();
         text.gauge("quire_kv_disk_slots", "KV pages that the file on disk has room for.", disk.slots());
         text.gauge("quire_kv_disk_pages", "KV pages in the file on disk that can be found.", disk.pages());

@@ -46,8 +46,27 @@ class PrefixCacheTest {
                     .contains("quire_prefix_cache_hits_total{model_name=\"fake\"} " + cached(second))
                     .contains("quire_prefix_cache_evicted_pages_total{model_name=\"fake\"} 0")
                     .contains("quire_prefix_cache_usage_perc{model_name=\"fake\"} 0.")
+                    .contains("quire_saved_states{model_name=\"fake\"} 0.0\n")
+                    .contains("quire_saved_states_written_total{model_name=\"fake\"} 0\n")
                     .contains("quire_kv_disk_slots{model_name=\"fake\"} 0")
                     .contains("quire_kv_disk_hits_total{model_name=\"fake\"} 0");
+        }
+    }
+
+    /** The only state is used by one of two prompts that are the same, then by none of two others. */
+    @Test
+    void metrics_modelWithSavedStates_countWhatTheyAreUsedFor() throws Exception {
+        try (TestServer server = TestServer.builder().savedStates(1).start()) {
+            for (String prompt : new String[] {"", "", "1", "2"}) {
+                String body = "{\"prompt\":\"" + prompt + PROMPT + "\",\"max_tokens\":1}";
+                assertThat(server.post("/v1/completions", body).statusCode()).isEqualTo(200);
+            }
+            assertThat(server.get("/metrics").body())
+                    .contains("quire_saved_states{model_name=\"fake\"} 1.0\n")
+                    .contains("quire_saved_states_used{model_name=\"fake\"} 1.0\n")
+                    .contains("quire_saved_states_hits_total{model_name=\"fake\"} 1\n")
+                    .contains("quire_saved_states_written_total{model_name=\"fake\"} 3\n")
+                    .contains("quire_saved_states_evicted_unused_total{model_name=\"fake\"} 1\n");
         }
     }
 

@@ -54,6 +54,9 @@ final class TestServer implements AutoCloseable {
                 .withSpeculation(builder.speculation);
         FakeModel model = FakeModel.fitting(config, builder.context, builder.tokenizer.vocabularySize())
                 .onForward(builder.onForward);
+        if (builder.savedStates > 0) {
+            model.withStates(builder.maxSequences, builder.savedStates);
+        }
         if (builder.answers != null) {
             model.following(new Script(builder.tokenizer, builder.marker, builder.answers));
         }
@@ -109,6 +112,7 @@ final class TestServer implements AutoCloseable {
         private Consumer<Batch> onForward = batch -> {};
         private int maxSequences = 16;
         private int context = CONTEXT;
+        private int savedStates;
         private String marker = "";
         private @Nullable UnaryOperator<String> answers;
         private int maxQueued = 1024;
@@ -159,6 +163,12 @@ final class TestServer implements AutoCloseable {
         /** Positions of the fake model's context. */
         Builder context(int value) {
             context = value;
+            return this;
+        }
+
+        /** Makes the fake model recurrent, with so many states that can be saved. */
+        Builder savedStates(int value) {
+            savedStates = value;
             return this;
         }
 

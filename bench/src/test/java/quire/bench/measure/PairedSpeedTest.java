@@ -8,6 +8,7 @@ import org.junit.jupiter.api.Test;
 import quire.engine.DiskTierStats;
 import quire.engine.EngineStats;
 import quire.engine.PrefixCacheStats;
+import quire.engine.SavedStateStats;
 import quire.engine.SpeculationCounts;
 import quire.engine.SpeculationStats;
 
@@ -72,6 +73,7 @@ class PairedSpeedTest {
                 0,
                 speculation,
                 PrefixCacheStats.NONE,
+                SavedStateStats.NONE,
                 DiskTierStats.NONE);
     }
 }

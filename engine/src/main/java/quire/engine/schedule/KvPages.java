@@ -658,13 +658,21 @@ public final class KvPages {
         return states;
     }
 
-    /** The saved state that a row begins with; {@link SavedStates#NONE} if it lies beside its last page, or it needs none. */
-    int savedState(int row) {
-        return rowToState[row];
+    /**
+     * The saved state that a row begins with in the step that is planned; {@link SavedStates#NONE} if it lies beside its last
+     * page, or the row needs none. The next step may write it over.
+     */
+    int takeSavedState(int row) {
+        int state = rowToState[row];
+        if (states != null && state != SavedStates.NONE) {
+            states.begin(state);
+            rowToState[row] = SavedStates.NONE;
+        }
+        return state;
     }
 
-    /** The row's saved state has been read, or nobody needs it any more. */
-    void releaseState(int row) {
+    /** A row will not begin with its saved state. */
+    private void releaseState(int row) {
         if (states != null && rowToState[row] != SavedStates.NONE) {
             states.release(rowToState[row]);
             rowToState[row] = SavedStates.NONE;

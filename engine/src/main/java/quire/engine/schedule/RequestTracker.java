@@ -17,6 +17,7 @@ import quire.engine.EngineStats;
 import quire.engine.FinishReason;
 import quire.engine.OverloadedException;
 import quire.engine.PrefixCacheStats;
+import quire.engine.SavedStateStats;
 
 /**
  * Accepts or refuses requests, counts them by state, and collects the engine's statistics. Every change happens under
@@ -65,11 +66,15 @@ public final class RequestTracker {
     // What of these is in the background.
     private int backgroundWaiting;
     private long backgroundTokens;
-    // Of the pages, when the last step or request ended.
+    // Of the pages and saved states, when the last step or request ended.
     private int usedPages;
     private int usedWindowPages;
     private int cachedPages;
     private long evictedPages;
+    private int usedStates;
+    private long stateHits;
+    private long writtenStates;
+    private long unusedStates;
     private long started;
     private long preemptions;
     private long recomputedTokens;
@@ -305,6 +310,13 @@ public final class RequestTracker {
         usedWindowPages = pages.windowsUsed();
         cachedPages = pages.cached();
         evictedPages = pages.evictions();
+        SavedStates states = pages.states();
+        if (states != null) {
+            usedStates = states.saved();
+            stateHits = states.hits();
+            writtenStates = states.written();
+            unusedStates = states.evictedUnused();
+        }
     }
 
     /** Prompt tokens were looked up in the prefix cache for the first time, and some were found. */
@@ -458,6 +470,7 @@ public final class RequestTracker {
 
     /** The statistics at this moment. */
     public EngineStats stats() {
+        SavedStates states = pages.states();
         lock.lock();
         try {
             return new EngineStats(
@@ -477,6 +490,9 @@ public final class RequestTracker {
                     queueSpeed.seconds(queuedTokens),
                     drafts.stats(),
                     new PrefixCacheStats(queriedTokens, hitTokens, evictedPages, cachedPages),
+                    states == null
+                            ? SavedStateStats.NONE
+                            : new SavedStateStats(states.total(), usedStates, stateHits, writtenStates, unusedStates),
                     disk == null ? DiskTierStats.NONE : disk.stats());
         } finally {
             lock.unlock();

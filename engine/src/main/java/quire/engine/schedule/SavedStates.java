@@ -35,11 +35,19 @@ final class SavedStates {
     /** {@link #stateToPage} of a state that the step under way writes. */
     private static final int RESERVED = -2;
 
+    /** The same, of a state that its sequence has written before. */
+    private static final int RESERVED_AGAIN = -3;
+
     private final int[] pageToState;
     private final int[] stateToPage;
     private final int[] holds;
     private final long[] used; // when it was used last
+    private final boolean[] begun; // whether a row has begun with it
     private long uses;
+    private int saved;
+    private long hits;
+    private long written;
+    private long evictedUnused;
 
     /**
      * @param states how many there are; at least 1
@@ -55,6 +63,7 @@ final class SavedStates {
         Arrays.fill(stateToPage, NONE);
         holds = new int[states];
         used = new long[states];
+        begun = new boolean[states];
     }
 
     /** How many states there are. */
@@ -64,11 +73,22 @@ final class SavedStates {
 
     /** How many states pages have. */
     int saved() {
-        int count = 0;
-        for (int page : stateToPage) {
-            count += page >= 0 ? 1 : 0;
-        }
-        return count;
+        return saved;
+    }
+
+    /** How often a row has begun with a state. */
+    long hits() {
+        return hits;
+    }
+
+    /** How many states pages have got so far. One that {@link #reserveAgain} has moved on counts once. */
+    long written() {
+        return written;
+    }
+
+    /** How many states were written over by others before a row began with them. */
+    long evictedUnused() {
+        return evictedUnused;
     }
 
     /** Whether a page has a state. */
@@ -88,18 +108,20 @@ final class SavedStates {
                 best = state;
                 break;
             }
-            if (stateToPage[state] != RESERVED && holds[state] == 0 && (best == NONE || used[state] < used[best])) {
+            if (stateToPage[state] >= 0 && holds[state] == 0 && (best == NONE || used[state] < used[best])) {
                 best = state;
             }
         }
         if (best != NONE) {
-            reserve(best);
+            evictedUnused += stateToPage[best] != NONE && !begun[best] ? 1 : 0;
+            loosen(best);
+            stateToPage[best] = RESERVED;
         }
         return best;
     }
 
     /**
-     * Takes a state that a sequence has written before, to write it again, and another one if it was lost or is held.
+     * Takes a state that a sequence has written before, to write it again, and another one if it was lost, used or is held.
      *
      * @param stamp what {@link #stamp} said when it was written
      */
@@ -107,15 +129,17 @@ final class SavedStates {
         if (state == NONE || stateToPage[state] < 0 || used[state] != stamp || holds[state] > 0) {
             return reserve();
         }
-        reserve(state);
+        loosen(state);
+        stateToPage[state] = RESERVED_AGAIN;
         return state;
     }
 
-    private void reserve(int state) {
-        if (stateToPage[state] >= 0) {
+    /** Takes a state from its page, if it has one. */
+    private void loosen(int state) {
+        if (stateToPage[state] != NONE) {
             pageToState[stateToPage[state]] = NONE;
+            saved--;
         }
-        stateToPage[state] = RESERVED;
     }
 
     /** A number that changes when a state is written or used. */
@@ -130,8 +154,11 @@ final class SavedStates {
             stateToPage[state] = NONE;
         } else {
             used[state] = ++uses;
+            begun[state] = false;
+            written += stateToPage[state] == RESERVED ? 1 : 0;
             stateToPage[state] = page;
             pageToState[page] = state;
+            saved++;
         }
     }
 
@@ -140,7 +167,10 @@ final class SavedStates {
         stateToPage[state] = NONE;
     }
 
-    /** A row begins behind a page. Returns its state, which is kept until it is {@linkplain #release released}. */
+    /**
+     * A row is to begin behind a page. Returns its state, which is kept until the row {@linkplain #begin begins}, or
+     * {@linkplain #release will not}.
+     */
     int hold(int page) {
         int state = pageToState[page];
         if (state == NONE) {
@@ -151,7 +181,14 @@ final class SavedStates {
         return state;
     }
 
-    /** The row has begun, or will not. */
+    /** A row begins with a state that it holds. */
+    void begin(int state) {
+        hits++;
+        begun[state] = true;
+        release(state);
+    }
+
+    /** A row will not begin with a state that it holds. */
     void release(int state) {
         holds[state]--;
     }
@@ -160,7 +197,7 @@ final class SavedStates {
     void forget(int page) {
         int state = pageToState[page];
         if (state != NONE) {
-            pageToState[page] = NONE;
+            loosen(state);
             stateToPage[state] = NONE;
         }
     }
@@ -172,14 +209,16 @@ final class SavedStates {
      * @throws IllegalStateException naming the first state that violates what the class says
      */
     void checkIntegrity(PrefixIndex index, int[] rowToState) {
+        int pages = 0;
         for (int state = 0; state < stateToPage.length; state++) {
             int page = stateToPage[state];
-            require(page != RESERVED, state, "is written by no step");
+            require(page >= NONE, state, "is written by no step");
             require(page == NONE || pageToState[page] == state, state, "is not that of its page");
             require(
                     page == NONE || index.contains(page),
                     state,
                     "is behind page " + page + ", which is not in the index");
+            pages += page == NONE ? 0 : 1;
             int rows = 0;
             for (int held : rowToState) {
                 rows += held == state ? 1 : 0;
@@ -190,6 +229,9 @@ final class SavedStates {
         for (int page = 0; page < pageToState.length; page++) {
             int state = pageToState[page];
             require(state == NONE || stateToPage[state] == page, state, "is behind two pages");
+        }
+        if (pages != saved) {
+            throw new IllegalStateException(pages + " states are saved, but " + saved + " are counted");
         }
     }
 

@@ -160,16 +160,13 @@ public final class StepPlan {
             }
             boolean takesState = pages.takesState(sequence.row);
             batch.setState(i, sequence.row, drafts[i], takesState ? Batch.Start.AT_PAGE : Batch.Start.CONTINUES);
-            int saved = pages.savedState(sequence.row);
-            if (takesState && saved != SavedStates.NONE) {
+            int saved = pages.takeSavedState(sequence.row);
+            if (saved != SavedStates.NONE) {
                 batch.takeState(i, saved);
             }
             for (int save = 0; save < saveCounts[i]; save++) {
                 batch.saveState(savePosition(i, save), saveState(i, save));
             }
-        }
-        for (int i = 0; i < size; i++) {
-            pages.releaseState(sequences[i].row);
         }
     }
 

@@ -447,6 +447,7 @@ class EngineHistoryTest {
         private long shortestWithHalf; // steps with a short prompt behind a longer one
         private long givenBack; // window pages before the windows, in all steps
         private long savedStates; // in all steps
+        private long takenStates;
         private long withoutPartner; // pages in the index, in all steps
         private final IdentityHashMap<Sequence, Integer> missedSteps = new IdentityHashMap<>(); // in a row
         private boolean lastForGuests;
@@ -535,6 +536,9 @@ class EngineHistoryTest {
             model.onForward(batch -> {
                 checkPlan(batch);
                 nanos += batch.rows();
+                for (int s = 0; s < batch.sequences(); s++) {
+                    takenStates += batch.start(s) == Batch.Start.SAVED ? 1 : 0;
+                }
             });
         }
 
@@ -955,8 +959,8 @@ class EngineHistoryTest {
                     model.poisonWindow(window);
                 }
             }
-            savedStates +=
-                    loop.pages().states() == null ? 0 : loop.pages().states().saved();
+            savedStates += stats.savedStates().used();
+            assertThat(stats.savedStates().hits()).isEqualTo(takenStates);
             withoutPartner += loop.pages().indexedWithoutPartner();
             for (int page = 0; page < model.pageCount(); page++) {
                 if (loop.pages().isFree(page)) {

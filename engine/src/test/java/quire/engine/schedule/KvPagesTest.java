@@ -363,11 +363,34 @@ class KvPagesTest {
             pages.adopt(1, text, CacheSalt.NONE);
         }
         assertThat(pages.takesState(1)).isTrue();
-        assertThat(pages.savedState(1)).isEqualTo(1);
         pages.checkIntegrity();
+        assertThat(pages.takeSavedState(1)).isEqualTo(1);
+        assertThat(pages.takeSavedState(1)).isEqualTo(SavedStates.NONE);
+        pages.checkIntegrity();
+        assertThat(states.hits()).isEqualTo(1);
+    }
+
+    /** The row that holds a state is cancelled before its first step. */
+    @Test
+    void release_rowThatHasNotBegun_releasesItsState() {
+        KvPages pages = new KvPages(8, 2, 2, 8, new PrefixIndex(8, 2, 7, -1), null, 0, 1);
+        SavedStates states = requireNonNull(pages.states());
+        int[] text = "aab".chars().toArray();
+        CachedPrefix prefix = new CachedPrefix(CacheSalt.NONE);
+        pages.begin(0, prefix, 3);
+        pages.add(0, text, CacheSalt.NONE);
+        states.bind(states.reserve(), pages.table(0)[0]);
+        assertThat(pages.match(prefix, text, 3)).isEqualTo(2);
+        pages.begin(1, prefix, 3);
+        assertThat(states.reserve()).isEqualTo(SavedStates.NONE);
+
         pages.release(1);
-        assertThat(pages.savedState(1)).isEqualTo(SavedStates.NONE);
+
         pages.checkIntegrity();
+        assertThat(pages.takeSavedState(1)).isEqualTo(SavedStates.NONE);
+        assertThat(states.hits()).isZero();
+        assertThat(states.reserve()).isZero();
+        assertThat(states.evictedUnused()).isEqualTo(1);
     }
 
     @Test

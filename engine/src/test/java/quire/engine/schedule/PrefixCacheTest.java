@@ -15,6 +15,7 @@ import quire.engine.FakeModel;
 import quire.engine.FakeTokenizer;
 import quire.engine.PrefixCacheStats;
 import quire.engine.Request;
+import quire.engine.SavedStateStats;
 import quire.engine.SamplingParams;
 import quire.engine.Speculation;
 import quire.engine.TokenStream;
@@ -123,6 +124,7 @@ class PrefixCacheTest {
         assertThat(stats.hitTokens()).isEqualTo(496 + 480);
         assertThat(loop.tracker().stats().promptTokens()).isEqualTo(500 + 4 + 16);
         assertThat(stats.cachedPages()).isEqualTo(31);
+        assertThat(loop.tracker().stats().savedStates()).isEqualTo(SavedStateStats.NONE);
     }
 
     @Test
@@ -207,8 +209,14 @@ class PrefixCacheTest {
         savedStates = 32;
         EngineLoop loop = loop(100);
         int[] text = answer(loop, request(text(1, 200), 100));
+        assertThat(loop.tracker().stats().savedStates())
+                .as("at 192, the end of the prompt, and at 288, where that of 64 has moved to")
+                .isEqualTo(new SavedStateStats(32, 2, 0, 2, 0));
 
         assertThat(rowsOf(loop, request(join(text, text(2, 20)), 1))).isEqualTo(320 - 288);
+        assertThat(loop.tracker().stats().savedStates())
+                .as("at 304 and 320 too")
+                .isEqualTo(new SavedStateStats(32, 4, 1, 4, 0));
     }
 
     /** One state for all: each save takes it from another text. */
@@ -219,10 +227,11 @@ class PrefixCacheTest {
         Request first = request(text(1, 100), 1);
         Request second = request(text(2, 100), 1);
 
-        assertThat(rowsOf(loop, first)).isEqualTo(100);
-        assertThat(rowsOf(loop, first)).isLessThan(100);
-        assertThat(rowsOf(loop, second)).isEqualTo(100);
-        assertThat(rowsOf(loop, first)).isEqualTo(100);
+        assertThat(rowsOf(loop, first)).isEqualTo(100); // saves it at 80
+        assertThat(rowsOf(loop, first)).isEqualTo(100 - 80); // begins with it, so it has none to save at 96
+        assertThat(rowsOf(loop, second)).isEqualTo(100); // in place of that of the first, which was used
+        assertThat(rowsOf(loop, first)).isEqualTo(100); // in place of that of the second, which nobody has used
+        assertThat(loop.tracker().stats().savedStates()).isEqualTo(new SavedStateStats(1, 1, 1, 3, 1));
     }
 
     @Test

@@ -3,6 +3,7 @@ package quire.engine.schedule;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.util.List;
 import org.junit.jupiter.api.Test;
 
 class SavedStatesTest {
@@ -90,6 +91,38 @@ class SavedStatesTest {
         assertThat(states.reserveAgain(SavedStates.NONE, 0))
                 .as("the only one left")
                 .isEqualTo(own);
+    }
+
+    @Test
+    void counts_ofStates_areThoseOfEvents() {
+        int first = save(0);
+        save(1);
+        save(2);
+        states.begin(states.hold(0));
+        states.release(states.hold(1));
+        states.hold(0);
+        states.begin(first);
+        assertCounts(3, 2, 3, 0);
+
+        states.free(states.reserve()); // that of page 2, which nobody has begun with
+        assertCounts(2, 2, 3, 1);
+        states.bind(states.reserve(), 0); // has one
+        assertCounts(2, 2, 3, 1);
+        states.forget(1);
+        assertCounts(1, 2, 3, 1);
+
+        states.bind(states.reserveAgain(first, states.stamp(first)), 3); // has moved on
+        assertCounts(1, 2, 3, 1);
+        save(0);
+        save(1);
+        save(2);
+        assertThat(states.isBehind(3)).isFalse();
+        assertCounts(3, 2, 6, 2);
+    }
+
+    private void assertCounts(int saved, long hits, long written, long evictedUnused) {
+        assertThat(List.of((long) states.saved(), states.hits(), states.written(), states.evictedUnused()))
+                .containsExactly((long) saved, hits, written, evictedUnused);
     }
 
     @Test
