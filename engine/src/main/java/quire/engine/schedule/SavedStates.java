@@ -121,12 +121,12 @@ final class SavedStates {
     }
 
     /**
-     * Takes a state that a sequence has written before, to write it again, and another one if it was lost, used or is held.
+     * Takes a state that a sequence has written before, to write it again, and another one if that was lost or used since.
      *
      * @param stamp what {@link #stamp} said when it was written
      */
     int reserveAgain(int state, long stamp) {
-        if (state == NONE || stateToPage[state] < 0 || used[state] != stamp || holds[state] > 0) {
+        if (state == NONE || stateToPage[state] < 0 || used[state] != stamp) {
             return reserve();
         }
         loosen(state);
@@ -142,7 +142,7 @@ final class SavedStates {
         }
     }
 
-    /** A number that changes when a state is written or used. */
+    /** A number that changes when a state is written or held. */
     long stamp(int state) {
         return used[state];
     }

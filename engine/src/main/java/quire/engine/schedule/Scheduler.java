@@ -928,7 +928,7 @@ final class Scheduler {
             return false;
         }
         if (pages.states() != null) {
-            return computed && isStateMadeBeside(sequence);
+            return isStateMadeBeside(sequence);
         }
         int before = lastCached(sequence);
         for (int i = 0; i < running.size(); i++) {
@@ -954,12 +954,9 @@ final class Scheduler {
         for (int i = 0; i < running.size(); i++) {
             Sequence other = running.get(i);
             int most = Math.min(other.length(), sequence.length() - 1);
-            if (other == sequence
-                    || other.planned == 0
+            if (other.planned == 0
                     || other.computed < sequence.computed
-                    || other.computed + pageTokens > most
-                    || !other.prefix.salt.equals(sequence.prefix.salt)
-                    || !Arrays.equals(other.tokens(), 0, pageTokens, sequence.tokens(), 0, pageTokens)) {
+                    || !other.prefix.salt.equals(sequence.prefix.salt)) {
                 continue;
             }
             int differs = Arrays.mismatch(other.tokens(), 0, most, sequence.tokens(), 0, most);
@@ -1116,7 +1113,6 @@ final class Scheduler {
         if (pages.states() != null) {
             sequence.branch = sequence.prefix.found * pages.pageTokens();
             sequence.fork = 0;
-            sequence.lastState = SavedStates.NONE;
         }
         useCached(sequence, sequence.computed);
         if (disk != null && !isFork && !sequence.needsEveryPosition()) {
@@ -1142,7 +1138,7 @@ final class Scheduler {
 
     /**
      * Chooses the positions of this step before which a state is saved: where the text parts from others, before the end of
-     * the prompt, and the last full page. The state of that one is written again when the sequence has another full page.
+     * the prompt, and the last full page. The state of that one is written again when another one of the sequence is saved.
      */
     private void planStates() {
         SavedStates states = pages.states();
@@ -1159,12 +1155,10 @@ final class Scheduler {
                 int next = nearest(position, last, sequence.branch);
                 next = nearest(position, next, sequence.fork);
                 position = nearest(position, next, promptEnd(sequence));
-                boolean isLasting = isLasting(sequence, position);
-                if (!isLasting && 2 * running.size() > states.total()) {
+                if (!isLasting(sequence, position) && 2 * running.size() > states.total()) {
                     break; // others would lose theirs
                 }
-                int state =
-                        isLasting ? states.reserve() : states.reserveAgain(sequence.lastState, sequence.lastStateStamp);
+                int state = states.reserveAgain(sequence.lastState, sequence.lastStateStamp);
                 if (state == SavedStates.NONE) {
                     break;
                 }
@@ -1173,9 +1167,9 @@ final class Scheduler {
         }
     }
 
-    /** The page end before which a prompt is probably continued in another way. */
+    /** The page end behind which a prompt is probably continued in another way; not positive if there is none. */
     private int promptEnd(Sequence sequence) {
-        int position = Math.max(0, sequence.promptLength - ANSWER_HEADER);
+        int position = sequence.promptLength - ANSWER_HEADER;
         return position - position % pages.pageTokens();
     }
 

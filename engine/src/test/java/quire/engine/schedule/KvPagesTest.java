@@ -359,6 +359,9 @@ class KvPagesTest {
         assertThat(pages.match(prefix, text, 9)).isEqualTo(6);
         assertThat(pages.adoptable(1, text, 9, CacheSalt.NONE)).isEqualTo(3);
         assertThat(pages.adoptable(1, text, 6, CacheSalt.NONE)).isEqualTo(1);
+        pages.setCaching(false);
+        assertThat(pages.adoptable(1, text, 9, CacheSalt.NONE)).isZero();
+        pages.setCaching(true);
         for (int i = 0; i < 3; i++) {
             pages.adopt(1, text, CacheSalt.NONE);
         }

@@ -16,6 +16,7 @@ import quire.engine.FakeTokenizer;
 import quire.engine.PrefixCacheStats;
 import quire.engine.Request;
 import quire.engine.SavedStateStats;
+import quire.engine.Scheduling;
 import quire.engine.SamplingParams;
 import quire.engine.Speculation;
 import quire.engine.TokenStream;
@@ -32,6 +33,7 @@ class PrefixCacheTest {
     private int rows;
     private int draftRows;
     private int savedStates; // of a recurrent model; 0 for another one
+    private Runnable duringStep = () -> {};
 
     private EngineLoop loop(int pages, UnaryOperator<EngineConfig.Builder> config, FakeModel... draft) {
         EngineConfig built = config.apply(EngineConfig.builder()
@@ -44,7 +46,10 @@ class PrefixCacheTest {
                                         : Speculation.off()))
                 .build();
         FakeModel model = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, CONTEXT, PAGE, pages, BUDGET, BUDGET);
-        model.onForward(batch -> rows += batch.rows());
+        model.onForward(batch -> {
+            rows += batch.rows();
+            duringStep.run();
+        });
         if (savedStates > 0) {
             model.withStates(8, savedStates);
         }
@@ -147,11 +152,13 @@ class PrefixCacheTest {
     @Test
     void states_textsThatPart_beginWhereTheyPart() {
         savedStates = 32;
-        EngineLoop loop = loop(200);
-        int[] common = text(1, 200);
-        assertThat(rowsOf(loop, request(join(common, text(2, 100)), 1))).isEqualTo(300);
-        assertThat(rowsOf(loop, request(join(common, text(3, 100)), 1))).isEqualTo(300);
-        assertThat(rowsOf(loop, request(join(common, text(4, 100)), 1))).isEqualTo(300 - 192);
+        for (int length : new int[] {200, 150}) { // at the end of a chunk, and in its middle
+            EngineLoop loop = loop(200);
+            int[] common = text(1, length);
+            assertThat(rowsOf(loop, request(join(common, text(2, 100)), 1))).isEqualTo(length + 100);
+            assertThat(rowsOf(loop, request(join(common, text(3, 100)), 1))).isEqualTo(length + 100);
+            assertThat(rowsOf(loop, request(join(common, text(4, 100)), 1))).isEqualTo(100 + length % PAGE);
+        }
     }
 
     /** One prompt computes the common beginning, the others wait for its state. */
@@ -175,17 +182,113 @@ class PrefixCacheTest {
     @Test
     void states_promptsTogetherThatPartAtTwoPlaces_computeTheirBeginningsOnce() {
         savedStates = 32;
-        EngineLoop loop = loop(200);
         int[] text = text(1, 400);
-        List<Request> requests = List.of(
-                request(text, 1),
-                request(join(Arrays.copyOf(text, 300), text(2, 110)), 1),
-                request(join(Arrays.copyOf(text, 100), text(3, 320)), 1));
-        List<TokenStream> streams = requests.stream().map(loop::submit).toList();
-        for (int i = 0; i < 3; i++) {
-            finish(loop, requests.get(i), streams.get(i));
+        Request first = request(text, 1);
+        Request far = request(join(Arrays.copyOf(text, 300), text(2, 110)), 1);
+        Request near = request(join(Arrays.copyOf(text, 100), text(3, 320)), 1);
+        assertThat(rowsTogether(loop(200), first, far, near)).isEqualTo(400 + (410 - 288) + (420 - 96));
+        assertThat(rowsTogether(loop(200), first, near, far)).isEqualTo(400 + (410 - 288) + (420 - 96));
+    }
+
+    private int rowsTogether(EngineLoop loop, Request... requests) {
+        int before = rows;
+        List<TokenStream> streams = Arrays.stream(requests).map(loop::submit).toList();
+        for (int i = 0; i < requests.length; i++) {
+            finish(loop, requests[i], streams.get(i));
         }
-        assertThat(rows).isEqualTo(400 + (410 - 288) + (420 - 96));
+        return rows - before;
+    }
+
+    /** The only state is saved where they part, although the first prompt goes on. */
+    @Test
+    void states_oneForPromptsTogether_isSavedWhereTheyPart() {
+        savedStates = 1;
+        int[] text = text(1, 300);
+        assertThat(rowsTogether(
+                        loop(200), request(join(text, text(2, 40)), 1), request(join(text, text(3, 41)), 1)))
+                .isEqualTo(340 + (341 - 288));
+    }
+
+    /** A prompt computes at least its last token, so the first one saves a state for it a page before. */
+    @Test
+    void states_promptThatAnotherBeginsWith_isComputedOnce() {
+        savedStates = 32;
+        assertThat(rowsTogether(loop(200), request(text(1, 200), 1), request(text(1, 96), 1)))
+                .isEqualTo(200 + (96 - 80));
+    }
+
+    /** What a step shares with another one may be less than a page from where that one is. */
+    @Test
+    void states_promptWhoseRestIsShort_waitsForTheStateOfAnother() {
+        savedStates = 32;
+        EngineLoop loop = loop(200);
+        loop.submit(request(text(9, 10), 50));
+        loop.doWork();
+        Request request = request(text(1, 78), 1);
+        loop.submit(request);
+        loop.doWork();
+        assertThat(loop.scheduler().running().get(1).computed).isEqualTo(BUDGET - 1);
+        TokenStream again = loop.submit(request);
+
+        finish(loop, request, again);
+
+        assertThat(again.cachedTokens()).isEqualTo(64);
+    }
+
+    @Test
+    void states_promptThatHasAllThatItShares_doesNotWait() {
+        savedStates = 32;
+        EngineLoop loop = loop(200);
+        loop.submit(request(join(text(1, 64), text(2, 200)), 1));
+        loop.doWork();
+        TokenStream second = loop.submit(request(join(text(1, 64), text(3, 20)), 1));
+
+        loop.doWork();
+
+        assertThat(second.poll()).isNotNull();
+        assertThat(second.cachedTokens()).isEqualTo(64);
+    }
+
+    /** A prompt in the background gets no tokens while others have some. */
+    @Test
+    void states_promptBesideOneThatPauses_doesNotWaitForIt() {
+        savedStates = 32;
+        EngineLoop loop = loop(200);
+        Request paused = request(text(1, 200), 1);
+        Scheduling background = Scheduling.DEFAULT.withPriority(Scheduling.BACKGROUND);
+        loop.submit(new Request(paused.prompt(), paused.params(), null, background));
+        loop.doWork();
+        loop.submit(request(text(5, 300), 1));
+        loop.submit(request(text(1, 120), 1));
+
+        loop.doWork();
+
+        List<Sequence> running = loop.scheduler().running();
+        assertThat(running).hasSize(3);
+        assertThat(running.get(2).computed).as("pauses").isEqualTo(64);
+        assertThat(running.get(1).cachedTokens).isEqualTo(64);
+        assertThat(running.get(1).computed).isGreaterThan(64);
+    }
+
+    /** A prompt that is farther than a shorter one with the same beginning goes on. */
+    @Test
+    void states_promptBesideOneBehindIt_doesNotWaitForIt() {
+        savedStates = 32;
+        EngineLoop loop = loop(200);
+        loop.submit(request(text(9, 10), 50));
+        loop.doWork();
+        loop.submit(request(text(5, 300), 1));
+        loop.submit(request(text(1, 200), 1));
+        loop.doWork();
+        Sequence farther = loop.scheduler().running().getLast();
+        assertThat(farther.computed).isEqualTo(31);
+        TokenStream shorter = loop.submit(request(text(1, 40), 1));
+
+        loop.doWork();
+
+        assertThat(shorter.poll()).isNotNull();
+        assertThat(shorter.cachedTokens()).isEqualTo(16);
+        assertThat(farther.computed).isGreaterThan(31);
     }
 
     @Test
@@ -210,7 +313,7 @@ class PrefixCacheTest {
         EngineLoop loop = loop(100);
         int[] text = answer(loop, request(text(1, 200), 100));
         assertThat(loop.tracker().stats().savedStates())
-                .as("at 192, the end of the prompt, and at 288, where that of 64 has moved to")
+                .as("at 192, the end of the prompt, where that of 64 has moved to, and at 288")
                 .isEqualTo(new SavedStateStats(32, 2, 0, 2, 0));
 
         assertThat(rowsOf(loop, request(join(text, text(2, 20)), 1))).isEqualTo(320 - 288);
@@ -232,6 +335,69 @@ class PrefixCacheTest {
         assertThat(rowsOf(loop, second)).isEqualTo(100); // in place of that of the first, which was used
         assertThat(rowsOf(loop, first)).isEqualTo(100); // in place of that of the second, which nobody has used
         assertThat(loop.tracker().stats().savedStates()).isEqualTo(new SavedStateStats(1, 1, 1, 3, 1));
+    }
+
+    /** Two for one sequence are enough for the end of its prompt and its last page. */
+    @Test
+    void states_twoForOneSequence_areSavedBoth() {
+        savedStates = 2;
+        EngineLoop loop = loop(100);
+        int[] text = answer(loop, request(text(1, 200), 100));
+
+        assertThat(rowsOf(loop, request(join(text, text(2, 20)), 1))).isEqualTo(320 - 288);
+    }
+
+    /** Where others would lose theirs, a sequence has the state at the end of its prompt, and none for its answer. */
+    @Test
+    void states_fewerThanTwoForEachSequence_areThoseOfPrompts() {
+        for (int states : new int[] {3, 4}) {
+            savedStates = states;
+            EngineLoop loop = loop(200);
+            rowsTogether(loop, request(text(1, 60), 30), request(text(2, 60), 30));
+            int saved = states == 3 ? 2 : 4;
+            assertThat(loop.tracker().stats().savedStates())
+                    .isEqualTo(new SavedStateStats(states, saved, 0, saved, 0));
+        }
+    }
+
+    /** A page that draft tokens have filled gets its state in the next step. */
+    @Test
+    void states_pagesFilledByDraftTokens_haveOne() {
+        for (int i = 0; i < 5; i++) {
+            savedStates = 32;
+            FakeModel draft = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, CONTEXT, PAGE, 100, BUDGET, 8);
+            EngineLoop loop = loop(100, config -> config, draft);
+            int[] text = answer(loop, request(text(1, 200 + i), 100));
+            assertThat(loop.tracker().stats().speculation().counts().acceptedTokens())
+                    .isGreaterThan(50);
+
+            assertThat(rowsOf(loop, request(join(text, text(2, 20)), 1))).isEqualTo(320 + i - 288);
+        }
+    }
+
+    @Test
+    void states_cacheOffAndOn_staySaved() {
+        savedStates = 1;
+        EngineLoop loop = loop(200);
+        Request first = request(text(1, 100), 1);
+        answer(loop, first);
+        loop.setPrefixCaching(false);
+        assertThat(rowsOf(loop, request(text(2, 100), 1))).isEqualTo(100);
+        loop.setPrefixCaching(true);
+        assertThat(rowsOf(loop, first)).isEqualTo(100 - 80);
+    }
+
+    @Test
+    void states_cacheOffInTheStepThatSavesOne_areFree() {
+        savedStates = 1;
+        EngineLoop loop = loop(200);
+        duringStep = () -> loop.setPrefixCaching(false);
+        answer(loop, request(text(1, 60), 1));
+        assertThat(loop.tracker().stats().savedStates()).isEqualTo(new SavedStateStats(1, 0, 0, 0, 0));
+        duringStep = () -> {};
+        loop.setPrefixCaching(true);
+        answer(loop, request(text(2, 60), 1));
+        assertThat(loop.tracker().stats().savedStates()).isEqualTo(new SavedStateStats(1, 1, 0, 1, 0));
     }
 
     @Test

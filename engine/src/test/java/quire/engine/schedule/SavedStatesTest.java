@@ -54,12 +54,13 @@ class SavedStatesTest {
     @Test
     void bind_pageWithAState_keepsThatAndFreesTheOther() {
         int first = save(0);
-        save(1);
+        int second = save(1);
         int again = states.reserve();
         states.bind(again, 0);
 
+        assertThat(save(2)).isEqualTo(again);
+        assertThat(save(3)).as("less recently than the first, which was computed again").isEqualTo(second);
         assertThat(states.hold(0)).isEqualTo(first);
-        assertThat(states.reserve()).isEqualTo(again);
     }
 
     @Test
@@ -67,6 +68,7 @@ class SavedStatesTest {
         int state = save(0);
         save(1);
         save(2);
+        states.release(states.hold(0)); // used last
         states.forget(0);
         states.forget(5); // has none
 
@@ -91,6 +93,17 @@ class SavedStatesTest {
         assertThat(states.reserveAgain(SavedStates.NONE, 0))
                 .as("the only one left")
                 .isEqualTo(own);
+    }
+
+    @Test
+    void reserveAgain_anotherHasReservedIt_takesAnother() {
+        int own = save(0);
+        long stamp = states.stamp(own);
+        save(1);
+        save(2);
+        assertThat(states.reserve()).isEqualTo(own);
+
+        assertThat(states.reserveAgain(own, stamp)).isNotEqualTo(own);
     }
 
     @Test
