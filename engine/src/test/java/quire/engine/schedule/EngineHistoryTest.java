@@ -80,7 +80,7 @@ class EngineHistoryTest {
     private Path folder;
 
     @Test
-    void randomHistories_anyLimits_everyAnswerIsWhatItIsAlone() {
+    void randomHistories_anyLimits_everyAnswerIsWhatItIsAlone() throws IOException {
         long preemptions = 0;
         long overtaken = 0;
         long hitTokens = 0;
@@ -91,11 +91,7 @@ class EngineHistoryTest {
         Map<FinishReason, Long> ends = new EnumMap<>(FinishReason.class);
         for (long seed = 0; seed < HISTORIES; seed++) {
             History history = new History(seed, false);
-            try {
-                history.play();
-            } catch (AssertionError | RuntimeException e) {
-                throw new AssertionError("history " + seed + " " + history.describe(), e);
-            }
+            history.play();
             preemptions += history.preempted;
             overtaken += history.overtaken;
             leftOut += history.leftOut;
@@ -120,7 +116,7 @@ class EngineHistoryTest {
     }
 
     @Test
-    void randomHistories_anyDrafts_everyAnswerIsWhatItIsAlone() {
+    void randomHistories_anyDrafts_everyAnswerIsWhatItIsAlone() throws IOException {
         long preemptions = 0;
         long hitTokens = 0;
         long acceptedTokens = 0;
@@ -129,11 +125,7 @@ class EngineHistoryTest {
         Map<FinishReason, Long> ends = new EnumMap<>(FinishReason.class);
         for (long seed = 0; seed < SPECULATIVE_HISTORIES; seed++) {
             History history = new History(seed, true);
-            try {
-                history.play();
-            } catch (AssertionError | RuntimeException e) {
-                throw new AssertionError("history " + seed + " " + history.describe(), e);
-            }
+            history.play();
             preemptions += history.preempted;
             hitTokens += history.loop.tracker().stats().prefixCache().hitTokens();
             SpeculationCounts stats =
@@ -172,13 +164,9 @@ class EngineHistoryTest {
         long damagedPages = 0;
         for (long seed = 0; seed < DISK_HISTORIES; seed++) {
             Path path = folder.resolve("pages.kv");
-            for (boolean again : new boolean[] {false, true}) {
+            for (int turn = 0; turn < 2; turn++) {
                 History history = new History(seed, seed % 4 == 3, path, null);
-                try {
-                    history.play();
-                } catch (AssertionError | RuntimeException e) {
-                    throw new AssertionError("history " + seed + (again ? " again " : " ") + history.describe(), e);
-                }
+                history.play();
                 preemptions += history.preempted;
                 DiskTierStats disk = history.loop.tracker().stats().diskTier();
                 readBytes += disk.readBytes();
@@ -207,18 +195,9 @@ class EngineHistoryTest {
         for (long seed = 0; seed < RECORDED_HISTORIES; seed++) {
             Path path = folder.resolve("trace");
             History history = new History(seed, seed % 2 == 1, null, path);
-            try {
-                history.play();
-                ReplayedTrace replayed = TraceReplay.run(path, CostModel::ofStart);
-                assertThat(replayed.difference()).isNull();
-                assertThat(replayed.isWhole()).isTrue();
-                assertThat(replayed.steps()).isEqualTo(history.steps);
-                assertThat(replayed.preemptions()).isEqualTo(history.preempted);
-                preemptions += history.preempted;
-                leftOut += history.leftOut;
-            } catch (AssertionError | RuntimeException e) {
-                throw new AssertionError("history " + seed + " " + history.describe(), e);
-            }
+            history.play();
+            preemptions += history.preempted;
+            leftOut += history.leftOut;
             ReplayedTrace other = TraceReplay.run(path, CostModel::ofStart, new PageReserve(0, 0));
             changed += other.difference() == null ? 0 : 1;
             Files.delete(path);
@@ -244,14 +223,8 @@ class EngineHistoryTest {
                 history.close();
                 continue;
             }
-            try {
-                history.playLong(EVENTS / LONG_HISTORIES);
-            } catch (AssertionError | RuntimeException e) {
-                throw new AssertionError("history " + seed + " " + history.describe(), e);
-            }
-            if (path != null) {
-                Files.deleteIfExists(path);
-            }
+            history.play(EVENTS / LONG_HISTORIES);
+            delete(path);
             played++;
             preemptions += history.preempted;
             EngineStats stats = history.loop.tracker().stats();
@@ -275,28 +248,12 @@ class EngineHistoryTest {
             history.beams = true;
             if (history.maxContext < 8) {
                 history.close();
-                if (trace != null) {
-                    Files.delete(trace);
-                }
+                delete(trace);
                 continue;
             }
-            try {
-                history.playLong(200);
-                if (trace != null) {
-                    ReplayedTrace replayed = TraceReplay.run(trace, CostModel::ofStart);
-                    assertThat(replayed.difference()).isNull();
-                    assertThat(replayed.isWhole()).isTrue();
-                    assertThat(replayed.steps()).isEqualTo(history.steps);
-                    assertThat(replayed.preemptions()).isEqualTo(history.preempted);
-                }
-            } catch (AssertionError | RuntimeException e) {
-                throw new AssertionError("history " + seed + " " + history.describe(), e);
-            }
-            for (Path used : Arrays.asList(path, trace)) {
-                if (used != null) {
-                    Files.deleteIfExists(used);
-                }
-            }
+            history.play(200);
+            delete(path);
+            delete(trace);
             played++;
             preemptions += history.preempted;
             history.searches.forEach((reason, count) -> ends.merge(reason, count, Long::sum));
@@ -325,21 +282,7 @@ class EngineHistoryTest {
             for (int turn = path == null ? 1 : 0; turn < 2; turn++) {
                 History history = new History(seed, seed % 2 == 1, path, trace, Layers.WINDOWS);
                 history.beams = seed % 16 == 2 && history.maxContext >= 8;
-                try {
-                    if (history.beams) {
-                        history.playLong(60);
-                    } else {
-                        history.play();
-                    }
-                    if (trace != null) {
-                        ReplayedTrace replayed = TraceReplay.run(trace, CostModel::ofStart);
-                        assertThat(replayed.difference()).isNull();
-                        assertThat(replayed.steps()).isEqualTo(history.steps);
-                        Files.delete(trace);
-                    }
-                } catch (AssertionError | RuntimeException e) {
-                    throw new AssertionError("history " + seed + " " + history.describe(), e);
-                }
+                history.play(history.beams ? 60 : 0);
                 EngineStats stats = history.loop.tracker().stats();
                 preemptions += history.preempted;
                 hitTokens += stats.prefixCache().hitTokens();
@@ -349,9 +292,8 @@ class EngineHistoryTest {
                 givenBack += history.givenBack;
                 lost += history.withoutPartner;
             }
-            if (path != null) {
-                Files.deleteIfExists(path);
-            }
+            delete(path);
+            delete(trace);
         }
         assertThat(preemptions).isGreaterThan(WINDOW_HISTORIES / 3);
         assertThat(hitTokens).isGreaterThan(10L * WINDOW_HISTORIES);
@@ -378,21 +320,8 @@ class EngineHistoryTest {
         for (long seed = 0; seed < STATE_HISTORIES; seed++) {
             Path trace = seed % 8 == 0 ? folder.resolve("states.trace") : null;
             History history = new History(seed, seed % 2 == 1, null, trace, Layers.STATES);
-            try {
-                if (seed % 16 == 2 && history.maxContext >= 8) {
-                    history.playLong(1_000);
-                } else {
-                    history.play();
-                }
-                if (trace != null) {
-                    ReplayedTrace replayed = TraceReplay.run(trace, CostModel::ofStart);
-                    assertThat(replayed.difference()).isNull();
-                    assertThat(replayed.steps()).isEqualTo(history.steps);
-                    Files.delete(trace);
-                }
-            } catch (AssertionError | RuntimeException e) {
-                throw new AssertionError("history " + seed + " " + history.describe(), e);
-            }
+            history.play(seed % 16 == 2 && history.maxContext >= 8 ? 1_000 : 0);
+            delete(trace);
             EngineStats stats = history.loop.tracker().stats();
             preemptions += history.preempted;
             hitTokens += stats.prefixCache().hitTokens();
@@ -415,6 +344,12 @@ class EngineHistoryTest {
         STATES
     }
 
+    private static void delete(@Nullable Path path) throws IOException {
+        if (path != null) {
+            Files.deleteIfExists(path);
+        }
+    }
+
     /** Changes bits in a random part of a file, but not those that say what kind of file it is. */
     private static void damage(Path path, SplittableRandom random) throws IOException {
         byte[] bytes = Files.readAllBytes(path);
@@ -428,6 +363,7 @@ class EngineHistoryTest {
 
     /** One history, determined by its seed. It is the engine's listener and clock too. */
     private static final class History implements EngineListener {
+        private final long seed;
         private final SplittableRandom random;
         private final EngineConfig config;
         private final FakeModel model;
@@ -460,6 +396,7 @@ class EngineHistoryTest {
         private final Map<FinishReason, Long> searches = new EnumMap<>(FinishReason.class);
         private List<Sequence> ranBefore = List.of();
         private final @Nullable PageFile file;
+        private final @Nullable Path trace;
         private final @Nullable TraceWriter writer;
         private final DelayedIo io = new DelayedIo();
 
@@ -477,7 +414,9 @@ class EngineHistoryTest {
 
         /** @param layers what else the model has */
         History(long seed, boolean speculating, @Nullable Path path, @Nullable Path trace, Layers layers) {
+            this.seed = seed;
             this.speculating = speculating;
+            this.trace = trace;
             random = new SplittableRandom(seed);
             tenants = 1 + random.nextInt(4);
             int maxSequences = 1 + random.nextInt(8);
@@ -731,8 +670,35 @@ class EngineHistoryTest {
             throw new AssertionError("no call has " + sequence);
         }
 
-        String describe() {
-            return config + ", " + model.pageCount() + " pages of " + model.pageTokens() + ", context " + maxContext;
+        void play() throws IOException {
+            play(0);
+        }
+
+        /**
+         * Plays so many events, or some requests to their end if there are none. Replays the trace if it is recorded.
+         *
+         * @throws AssertionError naming the history
+         */
+        void play(int events) throws IOException {
+            try {
+                if (events > 0) {
+                    playLong(events);
+                } else {
+                    playRequests();
+                }
+                if (trace != null) {
+                    ReplayedTrace replayed = TraceReplay.run(trace, CostModel::ofStart);
+                    assertThat(replayed.difference()).isNull();
+                    assertThat(replayed.isWhole()).isTrue();
+                    assertThat(replayed.steps()).isEqualTo(steps);
+                    assertThat(replayed.preemptions()).isEqualTo(preempted);
+                }
+            } catch (AssertionError | RuntimeException e) {
+                throw new AssertionError(
+                        "history " + seed + " " + config + ", " + model.pageCount() + " pages of " + model.pageTokens()
+                                + ", context " + maxContext,
+                        e);
+            }
         }
 
         /** A random request, or one that continues the text of an earlier one, cut at a random token. */
@@ -764,7 +730,7 @@ class EngineHistoryTest {
         }
 
         /** Plays so many events: requests, cancellations, transfers of the KV file, and steps. */
-        void playLong(int events) {
+        private void playLong(int events) {
             int answered = 0;
             for (int event = 0; event < events; event++) {
                 switch (random.nextInt(8)) {
@@ -820,7 +786,7 @@ class EngineHistoryTest {
             closeFiles();
         }
 
-        void play() {
+        private void playRequests() {
             if (maxContext < 2) {
                 closeFiles();
                 return; // no prompt leaves room for an answer
