@@ -253,7 +253,6 @@ final class RecurrentState {
                             "the saved state " + saved + " is taken and overwritten in the same step");
                 }
             }
-            certain[slots + saved] = NOT_SAVED;
         }
     }
 

@@ -474,6 +474,18 @@ class DecoderTest {
                 batch.setState(1, 1, 0, Batch.Start.CONTINUES);
                 batch.takeState(1, 1);
                 assertThatThrownBy(() -> decoder.forward(batch)).hasMessageContaining("in the same step");
+                batch.clear();
+                batch.add(tokens, 16, 20, pages, 1);
+                batch.setState(0, 0, 0, Batch.Start.CONTINUES);
+                batch.saveState(17, 1);
+                batch.add(tokens, 10, 12, pages, 1);
+                batch.setState(1, 0, 0, Batch.Start.CONTINUES);
+                assertThatThrownBy(() -> decoder.forward(batch)).hasMessageContaining("share slot 0");
+                batch.clear();
+                batch.add(tokens, 10, 12, pages, 1);
+                batch.setState(0, 1, 0, Batch.Start.CONTINUES);
+                batch.takeState(0, 1); // no refused step has written over it
+                decoder.forward(batch);
             }
         }
     }

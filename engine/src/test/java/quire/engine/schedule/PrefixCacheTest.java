@@ -249,6 +249,34 @@ class PrefixCacheTest {
         assertThat(second.cachedTokens()).isEqualTo(64);
     }
 
+    /** A preempted prompt forgets the place where another one parted from it that has left. */
+    @Test
+    void states_promptThatWasPreempted_savesThoseThatOthersWaitFor() {
+        savedStates = 32;
+        EngineLoop loop = loop(200, config -> config.maxSequences(2));
+        loop.submit(later(text(1, 300)));
+        TokenStream gone = loop.submit(later(join(text(1, 85), text(2, 50))));
+        loop.doWork();
+        gone.close();
+        loop.submit(request(text(3, 2 * BUDGET), 2));
+        loop.submit(request(text(4, 20), 1));
+        for (int step = 0; step < 3; step++) {
+            loop.doWork();
+        }
+        assertThat(loop.tracker().stats().preemptions()).isEqualTo(1);
+        assertThat(loop.scheduler().running()).isEmpty();
+        Request request = later(join(text(1, 115), text(2, 50)));
+        TokenStream stream = loop.submit(request);
+
+        finish(loop, request, stream);
+
+        assertThat(stream.cachedTokens()).isEqualTo(112);
+    }
+
+    private static Request later(int[] prompt) {
+        return new Request(prompt, request(prompt, 1).params(), null, Scheduling.DEFAULT.withPriority(1));
+    }
+
     /** A prompt in the background gets no tokens while others have some. */
     @Test
     void states_promptBesideOneThatPauses_doesNotWaitForIt() {
