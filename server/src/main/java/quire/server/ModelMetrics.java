@@ -165,8 +165,7 @@ final class ModelMetrics implements EngineListener {
                 "States of recurrent layers that can be saved; 0 if requests can begin behind each cached page.",
                 states.slots());
         text.gauge("quire_saved_states_used", "States of recurrent layers that are saved.", states.used());
-        text.counter(
-                "quire_saved_states_hits_total", "Times that a request began with a saved state.", states.hits());
+        text.counter("quire_saved_states_hits_total", "Times that a request began with a saved state.", states.hits());
         text.counter(
                 "quire_saved_states_written_total",
                 "States that were saved; one that moves on with its request counts once.",

@@ -15,9 +15,9 @@ import quire.engine.FakeModel;
 import quire.engine.FakeTokenizer;
 import quire.engine.PrefixCacheStats;
 import quire.engine.Request;
+import quire.engine.SamplingParams;
 import quire.engine.SavedStateStats;
 import quire.engine.Scheduling;
-import quire.engine.SamplingParams;
 import quire.engine.Speculation;
 import quire.engine.TokenStream;
 import quire.engine.speculate.CostModel;
@@ -204,8 +204,7 @@ class PrefixCacheTest {
     void states_oneForPromptsTogether_isSavedWhereTheyPart() {
         savedStates = 1;
         int[] text = text(1, 300);
-        assertThat(rowsTogether(
-                        loop(200), request(join(text, text(2, 40)), 1), request(join(text, text(3, 41)), 1)))
+        assertThat(rowsTogether(loop(200), request(join(text, text(2, 40)), 1), request(join(text, text(3, 41)), 1)))
                 .isEqualTo(340 + (341 - 288));
     }
 
@@ -383,8 +382,7 @@ class PrefixCacheTest {
             EngineLoop loop = loop(200);
             rowsTogether(loop, request(text(1, 60), 30), request(text(2, 60), 30));
             int saved = states == 3 ? 2 : 4;
-            assertThat(loop.tracker().stats().savedStates())
-                    .isEqualTo(new SavedStateStats(states, saved, 0, saved, 0));
+            assertThat(loop.tracker().stats().savedStates()).isEqualTo(new SavedStateStats(states, saved, 0, saved, 0));
         }
     }
 

@@ -59,7 +59,9 @@ class SavedStatesTest {
         states.bind(again, 0);
 
         assertThat(save(2)).isEqualTo(again);
-        assertThat(save(3)).as("less recently than the first, which was computed again").isEqualTo(second);
+        assertThat(save(3))
+                .as("less recently than the first, which was computed again")
+                .isEqualTo(second);
         assertThat(states.hold(0)).isEqualTo(first);
     }
 

@@ -46,7 +46,6 @@ final class AssembledAttention implements Kernels.AttentionScratch {
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT;
     private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG;
 
-
     private final Code code;
     private final KvLayout layout;
     private final int heads;
@@ -258,7 +257,14 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         for (int row = 0; row < call.rowCount(); row++) {
             long from = floatQueries(call, row);
             long to = Addresses.of(integerQueries) + row * queryRowBytes;
-            MachineCall.call(quantize, from, to, (long) group, (long) layout.headDim(), queryBytes, MachineCall.bits(call.scale()));
+            MachineCall.call(
+                    quantize,
+                    from,
+                    to,
+                    (long) group,
+                    (long) layout.headDim(),
+                    queryBytes,
+                    MachineCall.bits(call.scale()));
         }
     }
 

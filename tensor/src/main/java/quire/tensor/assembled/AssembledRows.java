@@ -100,7 +100,8 @@ final class AssembledRows {
         long outs = Addresses.of(out);
         for (int row = from; row < to; row++) {
             long offset = gate.rowOffset(row);
-            MachineCall.call(function, gates + offset, ups + offset, outs + offset, wholeWords(columns), lastLanes(columns));
+            MachineCall.call(
+                    function, gates + offset, ups + offset, outs + offset, wholeWords(columns), lastLanes(columns));
         }
     }
 

@@ -151,9 +151,10 @@ public final class PanelReader {
                 int bits = scales.get(ValueLayout.JAVA_BYTE, at + (long) index * PANEL + lane) & 0xFF;
                 yield Float.intBitsToFloat(bits << 20) * 0x1p119f; // the exponent's bias in an f32 is 127, not 7
             }
-            case BYTES, HALF_BLOCK_BYTES -> half(scales, at, lane)
-                    * form.factor()
-                    * scales.get(ValueLayout.JAVA_BYTE, ofBytes(form, at, index) + lane);
+            case BYTES, HALF_BLOCK_BYTES ->
+                half(scales, at, lane)
+                        * form.factor()
+                        * scales.get(ValueLayout.JAVA_BYTE, ofBytes(form, at, index) + lane);
         };
     }
 

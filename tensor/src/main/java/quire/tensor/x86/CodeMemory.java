@@ -133,8 +133,7 @@ public final class CodeMemory {
 
     private UnsupportedOperationException refused(String what, MemorySegment state) throws Throwable {
         int errno = (int) ERRNO.get(state, 0L);
-        MethodHandle strerror =
-                function("strerror", FunctionDescriptor.of(ValueLayout.ADDRESS, ValueLayout.JAVA_INT));
+        MethodHandle strerror = function("strerror", FunctionDescriptor.of(ValueLayout.ADDRESS, ValueLayout.JAVA_INT));
         String reason =
                 ((MemorySegment) strerror.invokeExact(errno)).reinterpret(256).getString(0);
         return new UnsupportedOperationException("the operating system refuses " + what + ": " + reason);

@@ -63,8 +63,7 @@ public final class MachineCall {
     }
 
     /** Calls a function of eight arguments. */
-    public static void call(
-            MemorySegment function, long a, long b, long c, long d, long e, long f, long g, long h) {
+    public static void call(MemorySegment function, long a, long b, long c, long d, long e, long f, long g, long h) {
         call(function, a, b, c, d, e, f, g, h, 0);
     }
 

@@ -52,9 +52,7 @@ class PanelReaderTest {
         PanelPacker packer = new PanelPacker(type, ROWS, COLUMNS, source);
         for (int panel = 0; panel < panels; panel++) {
             packer.pack(
-                    panel,
-                    words.asSlice(panel * wordBytes, wordBytes),
-                    scales.asSlice(panel * scaleBytes, scaleBytes));
+                    panel, words.asSlice(panel * wordBytes, wordBytes), scales.asSlice(panel * scaleBytes, scaleBytes));
         }
         int before = 3; // numbers that must not change
         MemorySegment expected = arena.allocate(Float.BYTES * (long) COLUMNS, 64);
@@ -83,7 +81,8 @@ class PanelReaderTest {
             }
             for (int i = 0; i < before; i++) {
                 assertThat(read.getAtIndex(ValueLayout.JAVA_INT, i)).isEqualTo(0x55555555);
-                assertThat(read.getAtIndex(ValueLayout.JAVA_INT, before + COLUMNS + i)).isEqualTo(0x55555555);
+                assertThat(read.getAtIndex(ValueLayout.JAVA_INT, before + COLUMNS + i))
+                        .isEqualTo(0x55555555);
             }
         }
     }
