@@ -10,8 +10,8 @@ import java.util.Collections;
 
 /**
  * Calls functions of machine code. All have one shape: nine whole numbers and no result. Java writes code for each shape of
- * native calls at each start, which takes about as long as 500 calls of a product, and the kernels would have a dozen. A
- * function ignores the arguments that it does not have; floats are passed as their bits.
+ * native calls at each start, some milliseconds for each, and the kernels would have ten. A function ignores the arguments that it
+ * does not have; floats are passed as their bits.
  *
  * <pre>
  *   argument   1    2    3    4    5   6   7          8           9              System V, as on Linux and macOS
