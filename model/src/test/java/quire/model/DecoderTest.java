@@ -459,35 +459,34 @@ class DecoderTest {
                 batch.saveState(18, 2);
                 assertThatThrownBy(() -> decoder.forward(batch)).hasMessageContaining("number 2 of 2");
                 batch.clear();
-                batch.add(tokens, 10, 12, pages, 1);
-                batch.setState(0, 1, 0, Batch.Start.CONTINUES);
+                addText(batch, 0, 1, tokens, 10, 12, pages);
                 batch.takeState(0, 1);
-                batch.add(tokens, 16, 20, pages, 1);
-                batch.setState(1, 0, 0, Batch.Start.CONTINUES);
+                addText(batch, 1, 0, tokens, 16, 20, pages);
                 batch.saveState(17, 1);
                 assertThatThrownBy(() -> decoder.forward(batch)).hasMessageContaining("in the same step");
                 batch.clear();
-                batch.add(tokens, 16, 20, pages, 1);
-                batch.setState(0, 0, 0, Batch.Start.CONTINUES);
+                addText(batch, 0, 0, tokens, 16, 20, pages);
                 batch.saveState(17, 1);
-                batch.add(tokens, 10, 12, pages, 1);
-                batch.setState(1, 1, 0, Batch.Start.CONTINUES);
+                addText(batch, 1, 1, tokens, 10, 12, pages);
                 batch.takeState(1, 1);
                 assertThatThrownBy(() -> decoder.forward(batch)).hasMessageContaining("in the same step");
                 batch.clear();
-                batch.add(tokens, 16, 20, pages, 1);
-                batch.setState(0, 0, 0, Batch.Start.CONTINUES);
+                addText(batch, 0, 0, tokens, 16, 20, pages);
                 batch.saveState(17, 1);
-                batch.add(tokens, 10, 12, pages, 1);
-                batch.setState(1, 0, 0, Batch.Start.CONTINUES);
+                addText(batch, 1, 0, tokens, 10, 12, pages);
                 assertThatThrownBy(() -> decoder.forward(batch)).hasMessageContaining("share slot 0");
                 batch.clear();
-                batch.add(tokens, 10, 12, pages, 1);
-                batch.setState(0, 1, 0, Batch.Start.CONTINUES);
+                addText(batch, 0, 1, tokens, 10, 12, pages);
                 batch.takeState(0, 1); // no refused step has written over it
                 decoder.forward(batch);
             }
         }
+    }
+
+    /** Adds a part of a text, whose state is in a slot. */
+    private static void addText(Batch batch, int text, int slot, int[] tokens, int from, int to, int[] pages) {
+        batch.add(tokens, from, to, pages, 1);
+        batch.setState(text, slot, 0, Batch.Start.CONTINUES);
     }
 
     @Test

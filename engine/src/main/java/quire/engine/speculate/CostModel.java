@@ -499,7 +499,6 @@ public final class CostModel implements StepCost {
                 for (int i = 0; i < result.knots.length; i++) {
                     if (result.knots[i] > lastRows) {
                         result.initial[i] = took + slope * (result.knots[i] - rows);
-                        result.base[i] = result.initial[i];
                     }
                 }
                 lastRows = rows;
@@ -510,10 +509,10 @@ public final class CostModel implements StepCost {
                 for (int i = 0; i < result.knots.length; i++) {
                     if (result.knots[i] > lastRows) {
                         result.initial[i] = Math.max(result.initial[i], LARGE_ROW * first * result.knots[i]);
-                        result.base[i] = result.initial[i];
                     }
                 }
             }
+            System.arraycopy(result.initial, 0, result.base, 0, result.base.length);
         }
     }
 }

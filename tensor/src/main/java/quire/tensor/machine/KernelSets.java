@@ -74,8 +74,8 @@ public final class KernelSets {
     }
 
     /**
-     * Asks the processor what it can do. The first call of machine code takes a tenth of a second, because Java writes code for it.
-     * Who chooses a set later finds that done, or waits for it. It chooses no set. Any thread.
+     * Asks the processor what it can do. That is the first call of machine code, for which Java writes code. Whoever chooses a set
+     * later finds that done, or waits for it. It chooses no set. Any thread.
      */
     public static void prepare() {
         instructions();
