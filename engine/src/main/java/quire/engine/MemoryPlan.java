@@ -55,8 +55,8 @@ public final class MemoryPlan {
     private static final int SAVED_SHARE = 4;
 
     // Bytes in the heap; the classes named hold the arrays.
-    /** Of a token of the vocabulary: its spelling and its entries in the tokenizer's tables. */
-    private static final int VOCABULARY_BYTES = 250;
+    /** Of a token of the vocabulary: its spelling, its entries in the tokenizer's tables, and its place among constraints. */
+    private static final int VOCABULARY_BYTES = 130;
     /** Sampler: a float, a long and a double for each logit. */
     private static final int SAMPLER_BYTES = 20;
     /** KvPages and CostModel, without the prefix index. */

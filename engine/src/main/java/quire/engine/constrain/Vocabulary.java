@@ -2,7 +2,6 @@ package quire.engine.constrain;
 
 import java.util.Arrays;
 import java.util.BitSet;
-import java.util.Comparator;
 import java.util.stream.IntStream;
 import quire.model.text.Tokenizer;
 
@@ -25,6 +24,11 @@ final class Vocabulary {
 
     private static final byte[] NO_BYTES = {};
 
+    /** Bytes in a key of {@link #sort}. */
+    private static final int KEY_BYTES = 3;
+
+    private static final int KEY_COUNT_BITS = 7;
+
     private final int size;
     private final int[] endTokens;
     private final int[] offsets; // of a token's bytes
@@ -42,28 +46,24 @@ final class Vocabulary {
         size = tokenizer.vocabularySize();
         endTokens =
                 IntStream.range(0, size).filter(tokenizer::isEndOfGeneration).toArray();
-        byte[][] texts = new byte[size][];
         offsets = new int[size + 1];
+        byte[] all = new byte[8 * size];
         for (int token = 0; token < size; token++) {
             byte[] text = tokenizer.isEndOfGeneration(token)
                     ? NO_BYTES
                     : tokenizer.isControl(token) ? control(tokenizer.spelling(token)) : text(tokenizer.bytes(token));
-            texts[token] = text.length > Short.MAX_VALUE ? NO_BYTES : text;
-            offsets[token + 1] = offsets[token] + texts[token].length;
+            int length = text.length > Short.MAX_VALUE ? 0 : text.length;
+            int offset = offsets[token];
+            if (length > all.length - offset) {
+                all = Arrays.copyOf(all, Math.addExact(offset, offset / 2 + length));
+            }
+            System.arraycopy(text, 0, all, offset, length);
+            offsets[token + 1] = offset + length;
         }
-        bytes = new byte[offsets[size]];
-        for (int token = 0; token < size; token++) {
-            System.arraycopy(texts[token], 0, bytes, offsets[token], texts[token].length);
-        }
+        bytes = Arrays.copyOf(all, offsets[size]);
         sameBytes = new int[size];
         Arrays.fill(sameBytes, NO_TOKEN);
-        Integer[] sorted = IntStream.range(0, size)
-                .filter(token -> texts[token].length > 0)
-                .boxed()
-                .toArray(Integer[]::new);
-        Comparator<Integer> order = (a, b) -> Arrays.compareUnsigned(texts[a], texts[b]);
-        Arrays.sort(sorted, order.thenComparing(Comparator.naturalOrder()));
-        build(sorted, texts);
+        build(sorted());
     }
 
     private static byte[] control(String spelling) {
@@ -79,44 +79,101 @@ final class Vocabulary {
         return bytes;
     }
 
-    private void build(Integer[] sorted, byte[][] texts) {
+    /** The tokens that have bytes, in the order of their bytes; tokens with the same bytes by id. */
+    private int[] sorted() {
+        long[] keys = new long[size];
+        int count = 0;
+        for (int token = 0; token < size; token++) {
+            if (offsets[token + 1] > offsets[token]) {
+                keys[count++] = token;
+            }
+        }
+        sort(keys, 0, count, 0);
+        int[] sorted = new int[count];
+        for (int i = 0; i < count; i++) {
+            sorted[i] = (int) keys[i];
+        }
+        return sorted;
+    }
+
+    /**
+     * Sorts tokens that have the same first {@code depth} bytes. A key has the next three bytes, how many of them there are,
+     * and the token. Numbers are sorted faster than objects, and without memory for them.
+     *
+     * <pre>
+     *   0 │ 3 bytes, 0 behind the last one │ their number (7 bits) │ token (32 bits)
+     * </pre>
+     */
+    private void sort(long[] keys, int from, int to, int depth) {
+        for (int i = from; i < to; i++) {
+            int token = (int) keys[i];
+            int at = offsets[token] + depth;
+            int left = Math.min(KEY_BYTES, offsets[token + 1] - at);
+            long key = 0;
+            for (int b = 0; b < KEY_BYTES; b++) {
+                key = (key << Byte.SIZE) | (b < left ? bytes[at + b] & 0xFF : 0);
+            }
+            keys[i] = (((key << KEY_COUNT_BITS) | left) << Integer.SIZE) | token;
+        }
+        Arrays.sort(keys, from, to);
+        for (int begin = from, end; begin < to; begin = end) {
+            end = begin + 1;
+            while (end < to && keys[end] >>> Integer.SIZE == keys[begin] >>> Integer.SIZE) {
+                end++;
+            }
+            boolean ended = ((keys[begin] >>> Integer.SIZE) & ((1 << KEY_COUNT_BITS) - 1)) < KEY_BYTES;
+            if (end - begin > 1 && !ended) {
+                sort(keys, begin, end, depth + KEY_BYTES);
+            }
+        }
+    }
+
+    private void build(int[] sorted) {
         int[] path = new int[Short.MAX_VALUE + 1]; // the node at each depth
-        byte[] last = {};
+        int last = 0; // where the bytes of the token before begin, and how many there are
+        int lastLength = 0;
         for (int token : sorted) {
-            byte[] text = texts[token];
-            int common = Arrays.mismatch(last, text);
+            int from = offsets[token];
+            int length = offsets[token + 1] - from;
+            int common = Arrays.mismatch(bytes, last, last + lastLength, bytes, from, from + length);
             if (common < 0) {
-                int first = tokens[path[text.length]];
+                int first = tokens[path[length]];
                 sameBytes[token] = sameBytes[first];
                 sameBytes[first] = token;
                 continue;
             }
-            for (int depth = last.length; depth > common; depth--) {
+            for (int depth = lastLength; depth > common; depth--) {
                 ends[path[depth]] = nodes;
             }
-            for (int depth = common + 1; depth <= text.length; depth++) {
-                path[depth] = addNode(text[depth - 1], depth);
+            for (int depth = common + 1; depth <= length; depth++) {
+                path[depth] = addNode(bytes[from + depth - 1], depth);
             }
-            tokens[path[text.length]] = token;
-            last = text;
+            tokens[path[length]] = token;
+            last = from;
+            lastLength = length;
         }
-        for (int depth = last.length; depth > 0; depth--) {
+        for (int depth = lastLength; depth > 0; depth--) {
             ends[path[depth]] = nodes;
         }
+        resize(nodes);
     }
 
     private int addNode(byte b, int depth) {
         if (nodes == nodeBytes.length) {
-            nodeBytes = Arrays.copyOf(nodeBytes, 2 * nodes);
-            depths = Arrays.copyOf(depths, 2 * nodes);
-            ends = Arrays.copyOf(ends, 2 * nodes);
-            tokens = Arrays.copyOf(tokens, 2 * nodes);
+            resize(2 * nodes);
         }
         nodeBytes[nodes] = b;
         depths[nodes] = (short) depth;
         tokens[nodes] = NO_TOKEN;
         maxDepth = Math.max(maxDepth, depth);
         return nodes++;
+    }
+
+    private void resize(int room) {
+        nodeBytes = Arrays.copyOf(nodeBytes, room);
+        depths = Arrays.copyOf(depths, room);
+        ends = Arrays.copyOf(ends, room);
+        tokens = Arrays.copyOf(tokens, room);
     }
 
     /** Number of token ids. */

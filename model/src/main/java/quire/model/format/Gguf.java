@@ -70,6 +70,7 @@ public final class Gguf implements AutoCloseable {
     private static final int MAX_TENSORS = 1 << 16;
     private static final int MAX_NAME_BYTES = 1 << 10;
     private static final int MAX_STRING_BYTES = 1 << 24;
+    private static final int MAX_STRINGS_BYTES = 1 << 28; // of an array
     private static final int MAX_ITEMS = 1 << 22;
     private static final int MAX_DIMS = 4;
     private static final int MAX_NESTING = 4;
@@ -637,16 +638,24 @@ public final class Gguf implements AutoCloseable {
     }
 
     /** An array of strings, as bytes. Each call returns a new copy. */
-    public byte[][] byteStrings(String key) {
+    public ByteStrings byteStrings(String key) {
         Value value = array(key, GgufValueType.STRING);
-        byte[][] result = new byte[(int) value.count()][];
+        int count = (int) value.count();
+        long total = value.end() - value.offset() - value.count() * Long.BYTES;
+        if (total > MAX_STRINGS_BYTES) {
+            throw fault("key " + key + ": strings of " + total + " bytes together are beyond the limit of "
+                    + MAX_STRINGS_BYTES + "; " + DAMAGED);
+        }
+        byte[] bytes = new byte[(int) total];
+        int[] starts = new int[count + 1];
         long at = value.offset();
-        for (int i = 0; i < result.length; i++) {
-            long length = memory.get(LONG, at);
-            result[i] = bytesAt(at + Long.BYTES, length);
+        for (int i = 0; i < count; i++) {
+            int length = (int) memory.get(LONG, at);
+            MemorySegment.copy(memory, ValueLayout.JAVA_BYTE, at + Long.BYTES, bytes, starts[i], length);
+            starts[i + 1] = starts[i] + length;
             at += Long.BYTES + length;
         }
-        return result;
+        return new ByteStrings(bytes, starts);
     }
 
     /** An array of integers of any width; each value must fit 32 bits. Each call returns a new copy. */
@@ -657,6 +666,10 @@ public final class Gguf implements AutoCloseable {
             throw wrongType(key, value, "an array of integers");
         }
         int[] result = new int[(int) value.count()];
+        if (type == GgufValueType.INT32) {
+            MemorySegment.copy(memory, INT, value.offset(), result, 0, result.length);
+            return result;
+        }
         for (int i = 0; i < result.length; i++) {
             long item = integerAt(key, type, value.offset() + (long) i * type.bytes());
             if (item != (int) item) {
@@ -676,6 +689,10 @@ public final class Gguf implements AutoCloseable {
             throw wrongType(key, value, "an array of numbers");
         }
         float[] result = new float[(int) value.count()];
+        if (type == GgufValueType.FLOAT32) {
+            MemorySegment.copy(memory, FLOAT, value.offset(), result, 0, result.length);
+            return result;
+        }
         for (int i = 0; i < result.length; i++) {
             result[i] = floatAt(key, type, value.offset() + (long) i * type.bytes());
         }

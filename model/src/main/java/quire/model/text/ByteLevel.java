@@ -2,10 +2,7 @@ package quire.model.text;
 
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
-import java.util.HashMap;
-import java.util.List;
-import java.util.Map;
-import java.util.function.ToIntFunction;
+import quire.model.format.ByteStrings;
 import quire.model.format.ModelFormatException;
 
 /**
@@ -18,6 +15,8 @@ import quire.model.format.ModelFormatException;
 final class ByteLevel implements TextCodec {
     /** There is no such token. Smaller numbers are symbols of characters without a token. */
     static final int NO_SYMBOL = -1;
+
+    private static final int MAX_SPELLING_BYTES = 3 * Vocabulary.MAX_SPELLING;
 
     private static final char[] BYTE_TO_CHARACTER = new char[256];
     private static final int[] CHARACTER_TO_BYTE = new int[256 + 68];
@@ -35,11 +34,13 @@ final class ByteLevel implements TextCodec {
     private final Vocabulary vocabulary;
     private final PreTokenizer preTokenizer;
     private final int[] byteToSymbol = new int[256];
-    private final Map<String, Integer> wordToToken;
+    /** Whether some token's spelling has characters that stand for no byte. It means the UTF-8 of its spelling. */
+    private final boolean hasOtherSpellings;
+
     private final MergeTable merges;
 
     ByteLevel(Vocabulary vocabulary) {
-        this.vocabulary = vocabulary;
+        this.vocabulary = vocabulary.withoutMerges();
         preTokenizer = preTokenizer(vocabulary);
         for (int b = 0; b < 256; b++) {
             int token = vocabulary.findText(String.valueOf(BYTE_TO_CHARACTER[b]));
@@ -50,7 +51,10 @@ final class ByteLevel implements TextCodec {
                             || vocabulary.type(token) != Vocabulary.Type.USER_DEFINED);
             byteToSymbol[b] = isByte ? token : -1 - b;
         }
+        boolean other = false;
+        byte[] decoded = new byte[MAX_SPELLING_BYTES];
         for (int token = 0; token < vocabulary.size(); token++) {
+            other |= preTokenizer.ignoreMerges() && isWord(token) && decode(token, decoded) < 0;
             if (vocabulary.type(token) == Vocabulary.Type.BYTE) {
                 throw vocabulary.wrong(
                         "token_type",
@@ -58,7 +62,7 @@ final class ByteLevel implements TextCodec {
                         "a 'gpt2' vocabulary spells bytes otherwise; this mixture is not supported");
             }
         }
-        wordToToken = preTokenizer.ignoreMerges() ? words(vocabulary) : Map.of();
+        hasOtherSpellings = other;
         merges = merges(vocabulary, vocabulary::findText);
     }
 
@@ -74,37 +78,73 @@ final class ByteLevel implements TextCodec {
         return preTokenizer;
     }
 
-    /** Tokens by their bytes; each byte is a Latin-1 character of the key. */
-    private static Map<String, Integer> words(Vocabulary vocabulary) {
-        Map<String, Integer> words = HashMap.newHashMap(vocabulary.size());
-        for (int token = 0; token < vocabulary.size(); token++) {
-            if (TextCodec.isText(vocabulary, token) && vocabulary.type(token) != Vocabulary.Type.USER_DEFINED) {
-                words.putIfAbsent(new String(bytes(vocabulary.spelling(token)), StandardCharsets.ISO_8859_1), token);
-            }
-        }
-        return words;
+    /** Whether a word of a text can be this token, without merges. */
+    private boolean isWord(int token) {
+        return TextCodec.isText(vocabulary, token) && vocabulary.type(token) != Vocabulary.Type.USER_DEFINED;
     }
 
-    /**
-     * The merges of a vocabulary.
-     *
-     * @param symbols the symbol of a spelling, or {@link #NO_SYMBOL}
-     */
-    static MergeTable merges(Vocabulary vocabulary, ToIntFunction<String> symbols) {
-        List<String> lines = vocabulary.merges();
+    /** The token with the lowest id that has the bytes of a word, or -1. */
+    private int word(byte[] word) {
+        byte[] spelling = new byte[2 * word.length];
+        int length = 0;
+        for (byte b : word) {
+            char c = BYTE_TO_CHARACTER[b & 0xFF];
+            if (c < 0x80) {
+                spelling[length++] = (byte) c;
+            } else {
+                spelling[length++] = (byte) (0xC0 | (c >> 6));
+                spelling[length++] = (byte) (0x80 | (c & 0x3F));
+            }
+        }
+        int token = vocabulary.find(spelling, length);
+        while (token >= 0 && !isWord(token)) {
+            token = vocabulary.next(token);
+        }
+        if (hasOtherSpellings) {
+            int other = vocabulary.find(word, word.length);
+            while (other >= 0 && !(isWord(other) && decode(other, new byte[MAX_SPELLING_BYTES]) < 0)) {
+                other = vocabulary.next(other);
+            }
+            token = token < 0 || (other >= 0 && other < token) ? other : token;
+        }
+        return token;
+    }
+
+    /** Finds the symbol of a spelling. */
+    @FunctionalInterface
+    interface Symbols {
+        /** The symbol of a spelling in UTF-8, or {@link #NO_SYMBOL}. */
+        int find(byte[] bytes, int from, int to);
+    }
+
+    /** The merges of a vocabulary. */
+    static MergeTable merges(Vocabulary vocabulary, Symbols symbols) {
+        ByteStrings lines = vocabulary.merges();
         MergeTable table = new MergeTable(lines.size());
+        byte[] joined = new byte[64];
         for (int rank = 0; rank < lines.size(); rank++) {
-            String line = lines.get(rank);
-            int space = line.indexOf(' ', 1);
-            if (space < 0 || space == line.length() - 1 || line.indexOf(' ', space + 1) >= 0) {
+            byte[] bytes = lines.bytes();
+            int from = lines.start(rank);
+            int to = lines.end(rank);
+            if (lines.textLength(rank) < 0) { // spelled with U+FFFD, as elsewhere
+                bytes = lines.text(rank).getBytes(StandardCharsets.UTF_8);
+                from = 0;
+                to = bytes.length;
+            }
+            int space = space(bytes, from + 1, to);
+            if (space >= to - 1 || space(bytes, space + 1, to) < to) {
                 throw badMerge(vocabulary, rank, "is not two spellings with a space between");
             }
-            String first = line.substring(0, space);
-            String second = line.substring(space + 1);
-            int left = symbols.applyAsInt(first);
-            int right = symbols.applyAsInt(second);
-            int result = vocabulary.findText(first + second);
+            int length = to - from - 1;
+            joined = length > joined.length ? new byte[2 * length] : joined;
+            System.arraycopy(bytes, from, joined, 0, space - from);
+            System.arraycopy(bytes, space + 1, joined, space - from, to - space - 1);
+            int left = symbols.find(bytes, from, space);
+            int right = symbols.find(bytes, space + 1, to);
+            int result = vocabulary.findText(joined, 0, length);
             if (left == NO_SYMBOL || right == NO_SYMBOL || result < 0) {
+                String first = new String(bytes, from, space - from, StandardCharsets.UTF_8);
+                String second = new String(bytes, space + 1, to - space - 1, StandardCharsets.UTF_8);
                 String missing = left == NO_SYMBOL ? first : right == NO_SYMBOL ? second : first + second;
                 throw badMerge(vocabulary, rank, "needs " + Vocabulary.quote(missing) + ", which is no token");
             }
@@ -115,11 +155,20 @@ final class ByteLevel implements TextCodec {
         return table;
     }
 
+    /** The position of the first space, or {@code to}. */
+    private static int space(byte[] bytes, int from, int to) {
+        int at = from;
+        while (at < to && bytes[at] != ' ') {
+            at++;
+        }
+        return at;
+    }
+
     private static ModelFormatException badMerge(Vocabulary vocabulary, int rank, String fault) {
         return vocabulary.wrong(
                 "merges",
                 "has entry " + rank + ", "
-                        + Vocabulary.quote(vocabulary.merges().get(rank)) + ", which " + fault,
+                        + Vocabulary.quote(vocabulary.merges().text(rank)) + ", which " + fault,
                 "convert the model again");
     }
 
@@ -134,9 +183,8 @@ final class ByteLevel implements TextCodec {
                 return Math.min(borders.get(i - 1), original.length());
             }
             byte[] word = text.substring(borders.get(i - 1), borders.get(i)).getBytes(StandardCharsets.UTF_8);
-            Integer whole =
-                    wordToToken.isEmpty() ? null : wordToToken.get(new String(word, StandardCharsets.ISO_8859_1));
-            if (whole != null) {
+            int whole = preTokenizer.ignoreMerges() ? word(word) : -1;
+            if (whole >= 0) {
                 tokens.add(whole);
                 continue;
             }
@@ -165,23 +213,32 @@ final class ByteLevel implements TextCodec {
         return preTokenizer.composes() ? Composition.MOST_CHARACTERS : 1;
     }
 
+    /** The bytes of a spelling. Characters that are not in the byte alphabet are encoded as UTF-8. */
     @Override
     public byte[] bytes(int token) {
-        return vocabulary.isUtf8(token) ? bytes(vocabulary.spelling(token)) : vocabulary.spellingBytes(token);
+        byte[] bytes = new byte[vocabulary.spellings().length(token)];
+        int length = vocabulary.isUtf8(token) ? decode(token, bytes) : -1;
+        return length < 0 ? vocabulary.spellings().get(token) : Arrays.copyOf(bytes, length);
     }
 
-    /** The bytes of a spelling. Characters that are not in the byte alphabet are encoded as UTF-8. */
-    private static byte[] bytes(String spelling) {
-        byte[] bytes = new byte[spelling.length()];
-        for (int i = 0; i < bytes.length; i++) {
-            char c = spelling.charAt(i);
+    /** Writes the bytes for which a spelling stands. Returns how many; -1 if one of its characters stands for none. */
+    private int decode(int token, byte[] bytes) {
+        byte[] spelling = vocabulary.spellings().bytes();
+        int end = vocabulary.spellings().end(token);
+        int length = 0;
+        for (int at = vocabulary.spellings().start(token); at < end; at++) {
+            int c = spelling[at];
+            if (c < 0) {
+                // The alphabet has no character of three or more bytes.
+                c = (c & 0xE0) == 0xC0 ? ((c & 0x1F) << 6) | (spelling[++at] & 0x3F) : CHARACTER_TO_BYTE.length;
+            }
             int b = c < CHARACTER_TO_BYTE.length ? CHARACTER_TO_BYTE[c] : -1;
             if (b < 0) {
-                return spelling.getBytes(StandardCharsets.UTF_8);
+                return -1;
             }
-            bytes[i] = (byte) b;
+            bytes[length++] = (byte) b;
         }
-        return bytes;
+        return length;
     }
 
     @Override

@@ -11,6 +11,8 @@ final class ByteTokens {
     /** What such a vocabulary writes instead of a space. */
     static final char SPACE = '▁';
 
+    private static final byte[] SPACE_UTF8 = String.valueOf(SPACE).getBytes(StandardCharsets.UTF_8);
+
     private final Vocabulary vocabulary;
     private final int[] byteToToken = new int[256];
 
@@ -95,15 +97,22 @@ final class ByteTokens {
 
     /** The bytes of a normal token, with spaces for U+2581. */
     byte[] bytes(int token) {
-        String spelling = vocabulary.spelling(token);
         if (contains(token)) {
-            return new byte[] {(byte) byteValue(spelling)};
+            return new byte[] {(byte) byteValue(vocabulary.spelling(token))};
         }
-        if (vocabulary.isUtf8(token)) {
-            return spelling.replace(SPACE, ' ').getBytes(StandardCharsets.UTF_8);
+        byte[] bytes = vocabulary.spellings().get(token);
+        int count = 0;
+        for (int i = 0; i < bytes.length; i++) {
+            if (bytes[i] == SPACE_UTF8[0]
+                    && i + 2 < bytes.length
+                    && bytes[i + 1] == SPACE_UTF8[1]
+                    && bytes[i + 2] == SPACE_UTF8[2]) {
+                bytes[count++] = ' ';
+                i += 2;
+            } else {
+                bytes[count++] = bytes[i];
+            }
         }
-        // In Latin-1 each byte is one character, and U+2581 is the three characters of its UTF-8.
-        String bytes = new String(vocabulary.spellingBytes(token), StandardCharsets.ISO_8859_1);
-        return bytes.replace("\u00E2\u0096\u0081", " ").getBytes(StandardCharsets.ISO_8859_1);
+        return count == bytes.length ? bytes : Arrays.copyOf(bytes, count);
     }
 }

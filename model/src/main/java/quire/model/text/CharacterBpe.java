@@ -1,8 +1,6 @@
 package quire.model.text;
 
-import java.util.HashMap;
 import java.util.List;
-import java.util.Map;
 
 /**
  * BPE over characters, as Gemma 4 has it: spaces become U+2581 ▁, each character is a symbol, and neighbours merge in the
@@ -17,39 +15,22 @@ final class CharacterBpe implements TextCodec {
     private final ByteTokens byteTokens;
     private final int unknown;
     private final boolean addBos;
-    /** Of all characters that are tokens. */
-    private final Map<Integer, Integer> characterToToken = new HashMap<>();
-
+    private final CharacterSymbols characters;
     private final MergeTable merges;
 
     CharacterBpe(Vocabulary vocabulary) {
-        this.vocabulary = vocabulary;
-        byteTokens = new ByteTokens(vocabulary);
+        this.vocabulary = vocabulary.withoutMerges();
+        byteTokens = new ByteTokens(this.vocabulary);
         unknown = vocabulary.id("unknown");
         addBos = !vocabulary.pre().orElse("").equals("sarvam-moe");
-        for (int token = 0; token < vocabulary.size(); token++) {
-            String spelling = vocabulary.spelling(token);
-            if (TextCodec.isText(vocabulary, token)
-                    && !byteTokens.contains(token)
-                    && spelling.length() == Character.charCount(spelling.codePointAt(0))) {
-                characterToToken.putIfAbsent(spelling.codePointAt(0), token);
-            }
-        }
+        characters = new CharacterSymbols(vocabulary, byteTokens);
         merges = ByteLevel.merges(vocabulary, this::symbol);
     }
 
-    /** The token of a text, or -1 - c if the text is a character c without a token, or {@link ByteLevel#NO_SYMBOL}. */
-    private int symbol(String text) {
-        int first = text.codePointAt(0);
-        if (text.length() == Character.charCount(first)) {
-            return symbol(first);
-        }
-        int token = vocabulary.findText(text);
-        return token < 0 ? ByteLevel.NO_SYMBOL : token;
-    }
-
-    private int symbol(int character) {
-        return characterToToken.getOrDefault(character, -1 - character);
+    /** As {@link ByteLevel.Symbols} says; -1 - c if the text is a character c without a token. */
+    private int symbol(byte[] bytes, int from, int to) {
+        int token = vocabulary.findText(bytes, from, to);
+        return characters.symbol(bytes, from, to, token < 0 ? ByteLevel.NO_SYMBOL : token);
     }
 
     @Override
@@ -74,7 +55,7 @@ final class CharacterBpe implements TextCodec {
             tokens.add(whole);
             return;
         }
-        int[] symbols = line.codePoints().map(this::symbol).toArray();
+        int[] symbols = line.codePoints().map(characters::symbol).toArray();
         byteTokens.addSymbols(symbols, merges.merge(symbols, symbols.length), unknown, tokens);
     }
 

@@ -40,6 +40,11 @@ final class MergeTable {
         pairs.put(left, right, ((long) rank << 32) | result);
     }
 
+    /** Gives back the room of merges that were not added. */
+    void trim() {
+        pairs.trim();
+    }
+
     /** Merges the first {@code count} symbols in place and returns how many symbols are left. */
     int merge(int[] symbols, int count) {
         if (count < 2) {

@@ -1,10 +1,8 @@
 package quire.model.text;
 
 import java.util.Arrays;
-import java.util.HashMap;
-import java.util.Map;
 import java.util.stream.IntStream;
-import org.jspecify.annotations.Nullable;
+import quire.model.format.ByteStrings;
 
 /**
  * The BPE of SentencePiece. Spaces become U+2581 ▁ and each character is a symbol. Two neighbours merge if their joint
@@ -17,10 +15,12 @@ import org.jspecify.annotations.Nullable;
  * can.
  */
 final class SentencePiece implements TextCodec {
+    /** Below the symbols of all characters. */
+    private static final int NO_SYMBOL = Integer.MIN_VALUE;
+
     private final Vocabulary vocabulary;
     private final boolean spacePrefix;
-    private final int[] basicToSymbol;
-    private final Map<Integer, Integer> otherToSymbol = new HashMap<>();
+    private final CharacterSymbols characters;
     private final ByteTokens byteTokens;
     private final int unknown;
     private final MergeTable merges;
@@ -33,65 +33,59 @@ final class SentencePiece implements TextCodec {
         spacePrefix = vocabulary.flag("add_space_prefix").orElse(true);
         byteTokens = new ByteTokens(vocabulary);
         unknown = vocabulary.id("unknown") >= 0 ? vocabulary.id("unknown") : defaultId("unknown");
-        basicToSymbol = IntStream.range(0, 0x10000).map(c -> -1 - c).toArray();
-        Map<String, Integer> texts = HashMap.newHashMap(vocabulary.size());
-        for (int token = 0; token < vocabulary.size(); token++) {
-            if (TextCodec.isText(vocabulary, token) && !byteTokens.contains(token)) {
-                String spelling = vocabulary.spelling(token);
-                if (texts.putIfAbsent(spelling, token) != null) {
-                    continue; // text becomes the token with the lowest id
-                }
-                int first = spelling.codePointAt(0);
-                if (spelling.length() == Character.charCount(first)) {
-                    if (first < 0x10000) {
-                        basicToSymbol[first] = token;
-                    } else {
-                        otherToSymbol.put(first, token);
-                    }
-                }
-            }
-        }
-        merges = merges(texts);
+        characters = new CharacterSymbols(vocabulary, byteTokens);
+        merges = merges();
+    }
+
+    /** Whether text becomes this token: of tokens with the same spelling, the lowest id. */
+    private boolean isSymbol(int token) {
+        ByteStrings spellings = vocabulary.spellings();
+        return TextCodec.isText(vocabulary, token)
+                && !byteTokens.contains(token)
+                && vocabulary.findText(spellings.bytes(), spellings.start(token), spellings.end(token)) == token;
     }
 
     /**
      * Each way to divide a token into two symbols is a pair. The rank of a pair is the number of distinct scores above
      * its score.
      */
-    private MergeTable merges(Map<String, Integer> texts) {
-        float[] scores = new float[texts.size()];
-        int count = 0;
-        for (Map.Entry<String, Integer> text : texts.entrySet()) {
-            scores[count++] = -vocabulary.score(text.getValue()) + 0.0f; // + 0 makes 0.0 of -0.0
+    private MergeTable merges() {
+        int[] tokens =
+                IntStream.range(0, vocabulary.size()).filter(this::isSymbol).toArray();
+        float[] scores = new float[tokens.length];
+        for (int i = 0; i < scores.length; i++) {
+            scores[i] = -vocabulary.score(tokens[i]) + 0.0f; // + 0 makes 0.0 of -0.0
         }
         Arrays.sort(scores);
-        MergeTable table = new MergeTable(2 * count);
-        for (Map.Entry<String, Integer> text : texts.entrySet()) {
-            String spelling = text.getKey();
-            int token = text.getValue();
+        MergeTable table = new MergeTable(2 * scores.length);
+        byte[] bytes = vocabulary.spellings().bytes();
+        for (int token : tokens) {
+            int from = vocabulary.spellings().start(token);
+            int to = vocabulary.spellings().end(token);
             int rank = lowerBound(scores, -vocabulary.score(token) + 0.0f);
-            for (int cut = 1; cut < spelling.length(); cut++) {
-                if (Character.isLowSurrogate(spelling.charAt(cut))) {
-                    continue;
+            for (int cut = from + 1; cut < to; cut++) {
+                if ((bytes[cut] & 0xC0) == 0x80) {
+                    continue; // in a character
                 }
-                Integer left = symbol(texts, spelling.substring(0, cut));
-                Integer right = left == null ? null : symbol(texts, spelling.substring(cut));
-                if (left != null && right != null) {
+                int left = symbol(bytes, from, cut);
+                int right = left == NO_SYMBOL ? NO_SYMBOL : symbol(bytes, cut, to);
+                if (right != NO_SYMBOL) {
                     table.put(left, right, rank, token);
                 }
             }
         }
+        table.trim();
         return table;
     }
 
-    private @Nullable Integer symbol(Map<String, Integer> texts, String text) {
-        int first = text.codePointAt(0);
-        return text.length() == Character.charCount(first) ? Integer.valueOf(symbol(first)) : texts.get(text);
-    }
-
-    /** The token of a character, or -1 - character. */
-    private int symbol(int character) {
-        return character < 0x10000 ? basicToSymbol[character] : otherToSymbol.getOrDefault(character, -1 - character);
+    /** The symbol of a text, or {@link #NO_SYMBOL} if it is more than one character and no token. */
+    private int symbol(byte[] bytes, int from, int to) {
+        int symbol = characters.symbol(bytes, from, to, NO_SYMBOL);
+        if (symbol != NO_SYMBOL) {
+            return symbol;
+        }
+        int token = vocabulary.findText(bytes, from, to);
+        return token >= 0 && TextCodec.isText(vocabulary, token) && !byteTokens.contains(token) ? token : NO_SYMBOL;
     }
 
     private static int lowerBound(float[] sorted, float value) {
@@ -116,7 +110,7 @@ final class SentencePiece implements TextCodec {
         int count = 0;
         for (int i = 0, c; i < escaped.length(); i += Character.charCount(c)) {
             c = escaped.codePointAt(i);
-            symbols[count++] = symbol(c);
+            symbols[count++] = characters.symbol(c);
         }
         byteTokens.addSymbols(symbols, merges.merge(symbols, count), unknown, tokens);
         return text.length();

@@ -51,7 +51,7 @@ sealed interface TextCodec permits SentencePiece, ByteLevel, CharacterBpe, Unigr
     static boolean isText(Vocabulary vocabulary, int token) {
         return switch (vocabulary.type(token)) {
             case UNDEFINED, NORMAL, USER_DEFINED, UNUSED ->
-                !vocabulary.spelling(token).isEmpty() && vocabulary.isUtf8(token);
+                vocabulary.spellings().length(token) > 0 && vocabulary.isUtf8(token);
             case UNKNOWN, CONTROL, BYTE -> false;
         };
     }

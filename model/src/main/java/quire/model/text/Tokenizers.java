@@ -51,17 +51,18 @@ public final class Tokenizers {
      */
     public static Tokenizer of(Vocabulary vocabulary) {
         vocabulary.warnings().forEach(warning -> LOG.log(Level.WARNING, warning));
+        Vocabulary kept = vocabulary.withoutMerges();
         return switch (vocabulary.model()) {
-            case "llama" -> new VocabularyTokenizer(vocabulary, new SentencePiece(vocabulary));
+            case "llama" -> new VocabularyTokenizer(kept, new SentencePiece(kept));
             case "gpt2" ->
                 new VocabularyTokenizer(
-                        vocabulary,
+                        kept,
                         CharacterBpe.PRE_TOKENIZERS.contains(vocabulary.pre().orElse(""))
                                 ? new CharacterBpe(vocabulary)
                                 : new ByteLevel(vocabulary));
-            case "gemma4" -> new VocabularyTokenizer(vocabulary, new CharacterBpe(vocabulary));
-            case "bert" -> new VocabularyTokenizer(vocabulary, new WordPiece(vocabulary));
-            case "t5" -> new VocabularyTokenizer(vocabulary, new Unigram(vocabulary));
+            case "gemma4" -> new VocabularyTokenizer(kept, new CharacterBpe(vocabulary));
+            case "bert" -> new VocabularyTokenizer(kept, new WordPiece(kept));
+            case "t5" -> new VocabularyTokenizer(kept, new Unigram(kept));
             default ->
                 throw vocabulary.wrong(
                         "model",

@@ -51,6 +51,7 @@ final class Unigram implements TextCodec {
                 }
             }
         }
+        children.trim();
         unknownScore = least - UNKNOWN_PENALTY;
     }
 

@@ -3,6 +3,7 @@ package quire.model.text;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.BitSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
@@ -13,6 +14,7 @@ import java.util.Set;
 import java.util.TreeSet;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
+import quire.model.format.ByteStrings;
 import quire.model.format.ModelFormatException;
 
 /**
@@ -82,25 +84,28 @@ public final class Vocabulary {
     private final String model;
     private final @Nullable String pre;
     private final String architecture;
-    private final List<String> tokens;
+    private final ByteStrings tokens;
     private final float @Nullable [] scores;
-    private final Type[] types;
+    /** The number of each token's type in the file. */
+    private final byte[] types;
+
     private final boolean typed;
-    private final @Nullable List<String> merges;
+    private final @Nullable ByteStrings merges;
     private final Map<String, Integer> ids;
     private final Map<String, Boolean> flags;
     private final byte[] characterMap;
-    private final Map<String, Integer> spellingToId;
-    /** For spellings of several tokens: all ids except the lowest one, ascending. */
-    private final Map<String, List<Integer>> spellingToLaterIds = new HashMap<>();
-    /** The bytes of spellings that are not UTF-8, by id. */
-    private final Map<Integer, byte[]> idToBytes = new HashMap<>();
+    /** The tokens whose spellings are not UTF-8. */
+    private final BitSet notUtf8;
 
-    private final Set<String> unusableIds = new TreeSet<>();
-    private final List<String> warnings = new ArrayList<>();
+    private final SpellingIndex spellingToId;
+
+    private final Set<String> unusableIds;
+    private final List<String> warnings;
 
     private Vocabulary(Reader reader) {
         source = reader.source;
+        unusableIds = new TreeSet<>();
+        warnings = new ArrayList<>();
         model = reader.string("model")
                 .orElseThrow(() -> reader.missing("model", "the file holds no tokenizer; convert the model again"));
         pre = reader.string("pre").filter(name -> !name.isEmpty()).orElse(null);
@@ -110,16 +115,19 @@ public final class Vocabulary {
                             + " not be the one that the model was trained with");
         }
         architecture = reader.metadata.apply("general.architecture") instanceof String name ? name : "";
-        tokens = reader.strings("tokens", idToBytes)
-                .orElseThrow(() -> reader.missing("tokens", "the file holds no vocabulary; convert the model again"));
-        if (tokens.isEmpty()) {
+        ByteStrings spellings = reader.strings("tokens");
+        if (spellings == null) {
+            throw reader.missing("tokens", "the file holds no vocabulary; convert the model again");
+        }
+        tokens = spellings;
+        if (tokens.size() == 0) {
             throw reader.wrong("tokens", "is empty", "convert the model again");
         }
         scores = reader.floats("scores", tokens.size());
         int[] numbers = reader.ints("token_type", tokens.size());
         typed = numbers != null;
-        types = new Type[tokens.size()];
-        Arrays.fill(types, Type.NORMAL);
+        types = new byte[tokens.size()];
+        Arrays.fill(types, (byte) Type.ALL.indexOf(Type.NORMAL));
         for (int i = 0; numbers != null && i < types.length; i++) {
             if (numbers[i] < 0 || numbers[i] >= Type.ALL.size()) {
                 throw reader.wrong(
@@ -127,9 +135,9 @@ public final class Vocabulary {
                         "gives token " + i + " the unknown type " + numbers[i],
                         "types go from 0 to " + (Type.ALL.size() - 1));
             }
-            types[i] = Type.ALL.get(numbers[i]);
+            types[i] = (byte) numbers[i];
         }
-        merges = reader.strings("merges", new HashMap<>()).orElse(null);
+        merges = reader.strings("merges");
         ids = new HashMap<>();
         for (String name : ID_NAMES) {
             long id = reader.id(name + "_token_id");
@@ -149,20 +157,46 @@ public final class Vocabulary {
             reader.flag(name).ifPresent(value -> flags.put(name, value));
         }
         characterMap = reader.bytes("precompiled_charsmap");
-        spellingToId = HashMap.newHashMap(tokens.size());
+        notUtf8 = new BitSet();
         for (int i = 0; i < tokens.size(); i++) {
-            String token = tokens.get(i);
-            if (token.length() > MAX_SPELLING) {
-                throw reader.wrong(
-                        "tokens",
-                        "spells token " + i + " with " + token.length() + " characters",
-                        "at most " + MAX_SPELLING + " are allowed");
+            int length = tokens.textLength(i);
+            if (length < 0) {
+                notUtf8.set(i);
             }
-            if (!token.isEmpty() && isUtf8(i) && spellingToId.putIfAbsent(token, i) != null) {
-                spellingToLaterIds
-                        .computeIfAbsent(token, spelling -> new ArrayList<>())
-                        .add(i);
+            if (length > MAX_SPELLING || (length < 0 && tokens.length(i) > MAX_SPELLING)) {
+                checkLength(i, reader);
             }
+        }
+        spellingToId = new SpellingIndex(tokens, i -> tokens.length(i) > 0 && isUtf8(i));
+    }
+
+    /** The same without the merges, which only the creation of a tokenizer needs. */
+    private Vocabulary(Vocabulary all) {
+        source = all.source;
+        model = all.model;
+        pre = all.pre;
+        architecture = all.architecture;
+        tokens = all.tokens;
+        scores = all.scores;
+        types = all.types;
+        typed = all.typed;
+        merges = null;
+        ids = all.ids;
+        flags = all.flags;
+        characterMap = all.characterMap;
+        notUtf8 = all.notUtf8;
+        spellingToId = all.spellingToId;
+        unusableIds = all.unusableIds;
+        warnings = all.warnings;
+    }
+
+    private void checkLength(int token, Reader reader) {
+        int length = tokens.text(token).length();
+        if (length > MAX_SPELLING) {
+            throw reader.wrong(
+                    "tokens",
+                    "spells token " + token + " with " + length + " characters",
+                    "at most " + MAX_SPELLING + " are allowed");
         }
     }
 
@@ -171,7 +205,8 @@ public final class Vocabulary {
      *
      * @param source the name of the file, for errors
      * @param metadata the value of a key, or null. Types: String, Boolean, Number; for arrays a List or an array of
-     *     String, byte[] (the bytes of a string), float or int
+     *     String, byte[] (the bytes of a string), float or int; {@link ByteStrings}. In a String, half a surrogate pair
+     *     counts as a question mark
      * @throws ModelFormatException if a key is missing, or its value has the wrong type or refers to something that
      *     does not exist
      */
@@ -196,7 +231,7 @@ public final class Vocabulary {
 
     /** The spelling of a token in the file. Bytes that are not UTF-8 are U+FFFD here. */
     public String spelling(int token) {
-        return tokens.get(token);
+        return tokens.text(token);
     }
 
     /**
@@ -204,7 +239,7 @@ public final class Vocabulary {
      * becomes them.
      */
     public int repeatedSpellings() {
-        return spellingToLaterIds.values().stream().mapToInt(List::size).sum();
+        return spellingToId.repeated();
     }
 
     /** Faults of the file that do not prevent its use, one sentence for each. */
@@ -214,17 +249,16 @@ public final class Vocabulary {
 
     /** Whether the spelling of a token is UTF-8, so that text can contain it. */
     boolean isUtf8(int token) {
-        return !idToBytes.containsKey(token);
+        return !notUtf8.get(token);
     }
 
-    /** The spelling of a token as bytes in the file. The caller owns the array. */
-    byte[] spellingBytes(int token) {
-        byte[] bytes = idToBytes.get(token);
-        return bytes == null ? spelling(token).getBytes(StandardCharsets.UTF_8) : bytes.clone();
+    /** The spellings of all tokens as bytes in the file. */
+    ByteStrings spellings() {
+        return tokens;
     }
 
     Type type(int token) {
-        return types[token];
+        return Type.ALL.get(types[token]);
     }
 
     /** Whether the file has the types of tokens. */
@@ -241,29 +275,60 @@ public final class Vocabulary {
     }
 
     /** @throws ModelFormatException if the file has none; without them text would become single bytes */
-    List<String> merges() {
+    ByteStrings merges() {
         if (merges == null) {
             throw wrong("merges", "is missing", "a '" + model + "' vocabulary needs them; convert the model again");
         }
         return merges;
     }
 
+    /** The same without {@link #merges}: what a tokenizer keeps. */
+    Vocabulary withoutMerges() {
+        return new Vocabulary(this);
+    }
+
     /** The lowest id of a spelling, or -1. */
     int find(String spelling) {
-        return spellingToId.getOrDefault(spelling, -1);
+        byte[] bytes = utf8(spelling);
+        return find(bytes, bytes.length);
+    }
+
+    /** A text in UTF-8; no bytes, which no token is found by, if it has half a surrogate pair. */
+    private static byte[] utf8(String text) {
+        for (int i = 0, c; i < text.length(); i += Character.charCount(c)) {
+            c = text.codePointAt(i);
+            if (c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE) {
+                return new byte[0];
+            }
+        }
+        return text.getBytes(StandardCharsets.UTF_8);
+    }
+
+    /** The lowest id of a spelling in UTF-8, the first bytes of an array, or -1. */
+    int find(byte[] bytes, int length) {
+        return spellingToId.find(bytes, 0, length);
     }
 
     /** The lowest id of a spelling among the tokens that text can become; {@link #find} if there is none. */
     int findText(String spelling) {
-        int id = find(spelling);
-        List<Integer> later = spellingToLaterIds.getOrDefault(spelling, List.of());
-        if (later.isEmpty() || TextCodec.isText(this, id)) {
-            return id;
+        byte[] bytes = utf8(spelling);
+        return findText(bytes, 0, bytes.length);
+    }
+
+    /** The same for a spelling in UTF-8. */
+    int findText(byte[] bytes, int from, int to) {
+        int lowest = spellingToId.find(bytes, from, to);
+        for (int id = lowest; id >= 0; id = spellingToId.next(id)) {
+            if (TextCodec.isText(this, id)) {
+                return id;
+            }
         }
-        return later.stream()
-                .filter(other -> TextCodec.isText(this, other))
-                .findFirst()
-                .orElse(id);
+        return lowest;
+    }
+
+    /** The next higher id with the same spelling, or -1. */
+    int next(int token) {
+        return spellingToId.next(token);
     }
 
     /** The id under {@code tokenizer.ggml.NAME_token_id}, or -1. */
@@ -369,39 +434,30 @@ public final class Vocabulary {
             return Math.max(-1, number.longValue());
         }
 
-        /**
-         * An array of strings.
-         *
-         * @param notUtf8 receives the bytes of strings that are not UTF-8, by index
-         */
-        Optional<List<String>> strings(String key, Map<Integer, byte[]> notUtf8) {
+        /** An array of strings; null if there is none. */
+        @Nullable
+        ByteStrings strings(String key) {
             Object value = value(key);
-            if (value == null) {
-                return Optional.empty();
+            if (value == null || value instanceof ByteStrings) {
+                return (ByteStrings) value;
             }
             List<?> list = value instanceof Object[] array
                     ? Arrays.asList(array)
                     : value instanceof List<?> some ? some : List.of(value);
-            String[] strings = new String[list.size()];
-            for (int i = 0; i < strings.length; i++) {
-                Object item = list.get(i);
+            List<byte[]> strings = new ArrayList<>(list.size());
+            for (Object item : list) {
                 if (item instanceof byte[] bytes) {
-                    String text = new String(bytes, StandardCharsets.UTF_8);
-                    // Bytes that are not UTF-8 were decoded as U+FFFD.
-                    if (text.indexOf('\uFFFD') >= 0 && !Arrays.equals(bytes, text.getBytes(StandardCharsets.UTF_8))) {
-                        notUtf8.put(i, bytes);
-                    }
-                    item = text;
-                }
-                if (!(item instanceof String string)) {
+                    strings.add(bytes);
+                } else if (item instanceof String string) {
+                    strings.add(string.getBytes(StandardCharsets.UTF_8));
+                } else {
                     throw wrong(
                             key,
-                            "contains a value that is not a string at index " + i,
+                            "contains a value that is not a string at index " + strings.size(),
                             "it must be an array of strings");
                 }
-                strings[i] = string;
             }
-            return Optional.of(List.of(strings));
+            return ByteStrings.of(strings);
         }
 
         float @Nullable [] floats(String key, int size) {

@@ -67,7 +67,6 @@ final class VocabularyTokenizer implements Tokenizer {
     private final boolean[] stripsBehind;
 
     private final boolean[] endOfGeneration;
-    private final byte[][] bytes;
     /** The most characters of a text that one token can stand for; -1 if there is no limit. */
     private final int longestToken;
 
@@ -91,7 +90,6 @@ final class VocabularyTokenizer implements Tokenizer {
         stripsBehind = new boolean[size];
         boolean phi3 =
                 vocabulary.architecture().equals("phi3") && vocabulary.model().equals("llama");
-        bytes = new byte[size][];
         int unknown = id("unknown");
         int longest = 1;
         for (int token = 0; token < size; token++) {
@@ -99,18 +97,14 @@ final class VocabularyTokenizer implements Tokenizer {
             boolean named = token == bos || endOfGeneration[token] || token == unknown;
             control[token] = named || type == Vocabulary.Type.CONTROL || type == Vocabulary.Type.UNKNOWN;
             userDefined[token] = !control[token] && type == Vocabulary.Type.USER_DEFINED;
-            String spelling = vocabulary.spelling(token);
-            stripsBehind[token] = phi3 && (control[token] || userDefined[token]) && !KEEPS_SPACES.contains(spelling);
-            boolean parsed = vocabulary.isUtf8(token);
-            longest = Math.max(longest, vocabulary.spellingBytes(token).length);
-            if (control[token]) {
-                bytes[token] = new byte[0];
-            } else if (userDefined[token]) {
-                bytes[token] = vocabulary.spellingBytes(token);
-            } else {
-                bytes[token] = codec.bytes(token);
+            longest = Math.max(longest, vocabulary.spellings().length(token));
+            if (!control[token] && !userDefined[token]) {
+                continue;
             }
-            if (parsed && (control[token] || userDefined[token])) {
+            String spelling = vocabulary.spelling(token);
+            stripsBehind[token] = phi3 && !KEEPS_SPACES.contains(spelling);
+            boolean parsed = vocabulary.isUtf8(token);
+            if (parsed) {
                 parsedOnRequest.add(spelling, token);
             }
             if (parsed && userDefined[token]) {
@@ -186,7 +180,7 @@ final class VocabularyTokenizer implements Tokenizer {
 
     @Override
     public int vocabularySize() {
-        return bytes.length;
+        return vocabulary.size();
     }
 
     @Override
@@ -284,7 +278,10 @@ final class VocabularyTokenizer implements Tokenizer {
 
     @Override
     public byte[] bytes(int token) {
-        return bytes[check(token)].clone();
+        if (control[check(token)]) {
+            return new byte[0];
+        }
+        return userDefined[token] ? vocabulary.spellings().get(token) : codec.bytes(token);
     }
 
     @Override
@@ -335,9 +332,9 @@ final class VocabularyTokenizer implements Tokenizer {
     }
 
     private int check(int token) {
-        if (token < 0 || token >= bytes.length) {
+        if (token < 0 || token >= vocabulary.size()) {
             throw new IllegalArgumentException(
-                    "token " + token + " is not in the vocabulary; ids go from 0 to " + (bytes.length - 1));
+                    "token " + token + " is not in the vocabulary; ids go from 0 to " + (vocabulary.size() - 1));
         }
         return token;
     }

@@ -19,6 +19,7 @@ final class WordPiece implements TextCodec {
     private final boolean lowercase;
     private final boolean stripAccents;
     private final int unknown;
+    /** The most bytes of a spelling. */
     private final int longest;
 
     WordPiece(Vocabulary vocabulary) {
@@ -32,7 +33,7 @@ final class WordPiece implements TextCodec {
         }
         int most = 1;
         for (int token = 0; token < vocabulary.size(); token++) {
-            most = Math.max(most, vocabulary.spelling(token).length());
+            most = Math.max(most, vocabulary.spellings().length(token));
         }
         longest = most;
     }
@@ -97,14 +98,14 @@ final class WordPiece implements TextCodec {
         if (word.isEmpty()) {
             return;
         }
-        String text = ByteTokens.SPACE + word.toString();
+        byte[] text = (ByteTokens.SPACE + word.toString()).getBytes(StandardCharsets.UTF_8);
         int before = tokens.size();
         boolean spelled = word.codePointCount(0, word.length()) <= MAX_WORD;
-        for (int start = 0; spelled && start < text.length(); ) {
-            int end = Math.min(text.length(), start + longest);
+        for (int start = 0; spelled && start < text.length; ) {
+            int end = Math.min(text.length, start + longest);
             int token = -1;
             while (end > start && token < 0) {
-                int found = vocabulary.findText(text.substring(start, end));
+                int found = vocabulary.findText(text, start, end);
                 token = found >= 0 && TextCodec.isText(vocabulary, found) ? found : -1;
                 end -= token < 0 ? 1 : 0;
             }

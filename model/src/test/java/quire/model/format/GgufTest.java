@@ -94,7 +94,9 @@ class GgufTest {
             assertThat(gguf.bytes("bytes")).isEqualTo(INVALID_UTF8);
             assertThat(gguf.string("bytes")).isEqualTo("a\uFFFD\uFFFD");
             assertThat(gguf.strings("strings")).containsExactly("", "a", "né");
-            assertThat(gguf.byteStrings("byteStrings")).isDeepEqualTo(new byte[][] {INVALID_UTF8, {}});
+            assertThat(gguf.byteStrings("byteStrings").size()).isEqualTo(2);
+            assertThat(gguf.byteStrings("byteStrings").get(0)).isEqualTo(INVALID_UTF8);
+            assertThat(gguf.byteStrings("byteStrings").get(1)).isEmpty();
             assertThat(gguf.int32s("int32s")).containsExactly(3, -1, 4);
             assertThat(gguf.float32s("int32s")).containsExactly(3, -1, 4);
             assertThat(gguf.float32s("float32s")).containsExactly(0.5f, -2);
@@ -550,10 +552,10 @@ class GgufTest {
         try (Gguf gguf = Gguf.open(shared("vocab/" + name + ".gguf"))) {
             assertThat(gguf.string("tokenizer.ggml.model")).isEqualTo(model);
             assertThat(gguf.length("tokenizer.ggml.tokens")).isEqualTo(tokens);
-            byte[][] bytes = gguf.byteStrings("tokenizer.ggml.tokens");
+            ByteStrings bytes = gguf.byteStrings("tokenizer.ggml.tokens");
             String[] strings = gguf.strings("tokenizer.ggml.tokens");
             for (int i = 0; i < tokens; i++) {
-                assertThat(new String(bytes[i], StandardCharsets.UTF_8)).isEqualTo(strings[i]);
+                assertThat(bytes.text(i)).isEqualTo(strings[i]);
             }
             assertThat(gguf.tensors()).isEmpty();
             assertThatThrownBy(() -> gguf.tensor("token_embd.weight", 64, tokens))

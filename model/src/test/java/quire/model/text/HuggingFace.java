@@ -39,7 +39,8 @@ final class HuggingFace implements AutoCloseable {
                         + quote(step.original().replace("\\p{IsHan}", "\\p{Han}"))
                         + "},\"behavior\":\"Isolated\",\"invert\":false},")
                 .collect(Collectors.joining());
-        String pairs = vocabulary.merges().stream()
+        String pairs = IntStream.range(0, vocabulary.merges().size())
+                .mapToObj(vocabulary.merges()::text)
                 .map(merge -> "[" + quote(merge.substring(0, merge.indexOf(' '))) + ","
                         + quote(merge.substring(merge.indexOf(' ') + 1)) + "]")
                 .collect(Collectors.joining(","));
