@@ -304,11 +304,11 @@ class MemoryPlanTest {
     @Test
     void of_tablesBeyondTheHeapAtStart_isRefused() {
         MemoryPlan.Model model = new MemoryPlan.Model(LLAMA_2_7B, 256_000, 0, 0);
-        JavaMemory small = new JavaMemory(64 << 20, 0, 0, 0, 0, 0);
+        JavaMemory small = new JavaMemory(32 << 20, 0, 0, 0, 0, 0);
 
         assertThatIllegalArgumentException()
                 .isThrownBy(() -> MemoryPlan.of(model, null, config(1, 0, 0), MachineMemory.of(100 * GIB), small))
-                .withMessageContaining("of the Java heap from the start, which has 64 MiB")
+                .withMessageContaining("of the Java heap from the start, which has 32 MiB")
                 .withMessageContaining("QUIRE_JAVA_OPTIONS=-Xmx");
     }
 
