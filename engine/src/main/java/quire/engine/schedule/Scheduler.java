@@ -527,7 +527,8 @@ final class Scheduler {
 
     /**
      * If a tenant runs nothing, starts its first waiting sequence, also before the head of the queue. If there is no row
-     * for it, or too few pages, it takes those of the last sequence whose tenant runs several.
+     * for it, or too few pages, it takes those of the last sequence whose tenant runs an earlier one too. An earlier one of a
+     * tenant would take them back at once as the head of the queue ({@link #isHeldUpByTenant}), and none would get on.
      */
     private void startForIdleTenant() {
         Sequence sequence = firstOfIdleTenant();
@@ -548,6 +549,7 @@ final class Scheduler {
             Sequence last = running.get(i);
             if (last.tenant().running() > 1
                     && last.priority >= sequence.priority
+                    && runsEarlier(last, i)
                     && pages.missingWithout(running, i, i + 1, sequence.prefix, tokens) + growing <= pages.available()
                     && pages.missingWindowsWithout(running, i, i + 1, tokens) + growingWindows <= pages.windowsLeft()) {
                 preempt(last);
@@ -555,6 +557,16 @@ final class Scheduler {
                 return;
             }
         }
+    }
+
+    /** Whether the tenant of a running sequence runs another one before {@code index}, where it stands itself. */
+    private boolean runsEarlier(Sequence sequence, int index) {
+        for (int i = 0; i < index; i++) {
+            if (running.get(i).tenant == sequence.tenant) {
+                return true;
+            }
+        }
+        return false;
     }
 
     /** The first waiting sequence of the lowest priority number whose tenant runs nothing; null for none. */

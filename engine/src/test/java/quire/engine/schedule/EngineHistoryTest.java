@@ -773,6 +773,7 @@ class EngineHistoryTest {
                     call.turn(event, loop);
                 }
                 loop.checkIntegrity();
+                assertThat(event - events).as("steps after the last event").isLessThan(20_000);
             }
             calls.forEach(call -> call.checkAnswer(maxContext, searches));
             assertThat(beams || answered > 0).isTrue();

@@ -30,19 +30,21 @@ class TenantsTest {
 
     /** @param pages of the model, of 16 tokens */
     private EngineLoop loop(int maxQueued, int pages) {
+        return loop(maxQueued, pages, ROWS, BUDGET).build();
+    }
+
+    private EngineLoop.Builder loop(int maxQueued, int pages, int rows, int budget) {
         EngineConfig config = EngineConfig.builder()
-                .maxSequences(ROWS)
-                .maxBatchedTokens(BUDGET)
+                .maxSequences(rows)
+                .maxBatchedTokens(budget)
                 .maxQueuedRequests(maxQueued)
                 .maxQueuedTokens(1 << 20)
                 .threads(1)
                 .speculation(Speculation.off())
                 .build();
-        FakeModel model = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, 512, config.pageTokens(), pages, BUDGET, ROWS)
+        FakeModel model = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, 512, config.pageTokens(), pages, budget, rows)
                 .onForward(batch -> nanos += 20 * MILLI + batch.rows() * MILLI / 10);
-        return EngineLoop.builder(model, new FakeTokenizer(), config)
-                .nanoClock(() -> nanos)
-                .build();
+        return EngineLoop.builder(model, new FakeTokenizer(), config).nanoClock(() -> nanos);
     }
 
     /** A request with a random prompt, which shares no pages with others. */
@@ -248,6 +250,53 @@ class TenantsTest {
         assertThat(few.get(0).poll()).isNotNull();
         assertThat(few.get(1).poll()).isNull();
         assertThat(loop.tracker().stats().preemptions()).isEqualTo(1);
+    }
+
+    /**
+     * A tenant's first prompt needs nearly all pages, its second one few, and another tenant's more than the second one has. The
+     * other tenant must not take the first one's pages: it would take them back in the next step, and none would get on.
+     */
+    @Test
+    void plan_tenantThatRunsNothing_takesNoPagesOfTheFirstOfAnother() {
+        EngineLoop small = loop(600, 6, 4, 8).reserve(new PageReserve(0, 0)).build();
+        List<TokenStream> streams = new ArrayList<>(submit(small, 1, "large", 1, 79, 1));
+        step(small);
+        streams.addAll(submit(small, 1, "large", 1, 14, 16));
+        step(small);
+        streams.addAll(submit(small, 1, "other", 1, 40, 8));
+        for (int i = 0; i < 200 && ended(streams) < 3; i++) {
+            step(small);
+        }
+        assertThat(ended(streams)).as("answers\n%s", small.scheduler().describe()).isEqualTo(3);
+    }
+
+    /** Requests of some tenants that take each other's pages: all get on, so all end. */
+    @Test
+    void randomRequests_fewPages_allEnd() {
+        for (int seed = 0; seed < 1_000; seed++) {
+            SplittableRandom sizes = new SplittableRandom(seed);
+            int pages = 3 + sizes.nextInt(8);
+            int rows = 2 + sizes.nextInt(5);
+            EngineLoop.Builder parts = loop(600, pages, rows, rows + sizes.nextInt(16));
+            EngineLoop small = (sizes.nextBoolean() ? parts.reserve(new PageReserve(0, 0)) : parts).build();
+            List<TokenStream> streams = new ArrayList<>();
+            int tenants = 2 + sizes.nextInt(2);
+            for (int requests = 3 + sizes.nextInt(6); requests > 0; requests--) {
+                int prompt = 1 + sizes.nextInt(sizes.nextBoolean() ? 20 : 16 * pages - 4);
+                int answer = 1 + sizes.nextInt(Math.min(60, 16 * pages - prompt));
+                String tenant = "tenant " + sizes.nextInt(tenants);
+                streams.addAll(submit(small, 1, tenant, 1 + sizes.nextInt(2), prompt, answer));
+                for (int i = sizes.nextInt(3); i > 0 && ended(streams) < streams.size(); i--) {
+                    step(small);
+                }
+            }
+            for (int i = 0; i < 3_000 && ended(streams) < streams.size(); i++) {
+                step(small);
+            }
+            assertThat(ended(streams))
+                    .as("answers of history %d\n%s", seed, small.scheduler().describe())
+                    .isEqualTo(streams.size());
+        }
     }
 
     @Test
