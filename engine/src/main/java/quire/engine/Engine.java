@@ -165,6 +165,11 @@ public final class Engine implements AutoCloseable {
             Workers workers = new Workers(threads);
             owned.push(workers);
             ModelConfig computed = shape.upTo(config.maxContext(), file);
+            Path kvDisk = config.kvDisk();
+            Decoder.Overflow overflow = kvDisk == null || plan.overflowPages() == 0
+                    ? null
+                    : new Decoder.Overflow(
+                            plan.overflowPages(), kvDisk.toAbsolutePath().getParent());
             Decoder decoder = Decoder.load(
                     file,
                     computed,
@@ -179,7 +184,8 @@ public final class Engine implements AutoCloseable {
                             config.maxSequences(),
                             config.prefixCache(),
                             plan.windowPageCount(),
-                            plan.savedStates()),
+                            plan.savedStates(),
+                            overflow),
                     progress::add);
             owned.push(decoder);
             Decoder draft = null;
@@ -194,8 +200,9 @@ public final class Engine implements AutoCloseable {
                                 config.kvType(),
                                 config.pageTokens(),
                                 plan.pageCount(),
-                                config.maxBatchedTokens(),
-                                config.maxSequences()),
+                                        config.maxBatchedTokens(),
+                                        config.maxSequences())
+                                .with(overflow),
                         progress::add);
                 owned.push(draft);
             }
@@ -246,13 +253,12 @@ public final class Engine implements AutoCloseable {
                 owned.push(writer);
                 parts.trace(writer);
             }
-            Path kvDisk = config.kvDisk();
             if (kvDisk != null) {
                 PageFile.Contents contents = new PageFile.Contents(
                         identity(file, config, kernels, !computed.equals(shape)),
                         decoder.pageTokens(),
                         decoder.pageBytes());
-                PageFile pages = PageFile.open(kvDisk, config.kvDiskBytes(), contents);
+                PageFile pages = PageFile.open(kvDisk, plan.kvFileBytes(), contents);
                 owned.push(pages);
                 ExecutorService io = ioThread(decoder.pageBytes());
                 owned.push(io); // closed first: it ends what it has begun

@@ -39,7 +39,8 @@ import quire.tensor.KvLayout.KvType;
  *     takes as much memory as that of a running sequence. 0 for as many as are useful and a quarter of the memory for KV pages
  *     holds. No effect where no layer is Mamba or a delta net
  * @param kvDisk a file for cached pages, which outlives the engine; null for none. Needs the prefix cache
- * @param kvDiskBytes size of that file at most; at least 1
+ * @param kvDiskBytes bytes on disk at most; at least 1. If {@code maxContext} is longer than the pool, what one such sequence
+ *     needs beside memory lies in a second file in the same folder, and the first one has the rest
  * @param trace a new file for what the scheduler gets and decides, prompts and answers in tokens included; null for none.
  *     Not together with {@code kvDisk}, whose speed decides too
  */

@@ -12,6 +12,8 @@ import java.util.Map;
  * @param totalPages KV pages in the pool
  * @param usedWindowPages pages of layers with a window that sequences hold, if these are apart; otherwise 0
  * @param totalWindowPages such pages in the pool; 0 if a page holds all layers
+ * @param usedOverflowPages pages beside memory that a sequence holds, see {@link MemoryPlan#overflowPages}
+ * @param totalOverflowPages such pages; 0 if there are none
  * @param started requests accepted
  * @param finished requests ended, for every reason
  * @param preemptions how often a sequence lost its pages
@@ -33,6 +35,8 @@ public record EngineStats(
         int totalPages,
         int usedWindowPages,
         int totalWindowPages,
+        int usedOverflowPages,
+        int totalOverflowPages,
         long started,
         Map<FinishReason, Long> finished,
         long preemptions,

@@ -10,11 +10,13 @@ import java.util.function.ToLongFunction;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import quire.engine.disk.PageFile;
+import quire.engine.schedule.KvPages;
 import quire.model.Decoder;
 import quire.model.ModelConfig;
 import quire.model.WindowLayers;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
+import quire.tensor.memory.FileMemory;
 
 /**
  * How an engine divides the machine's memory: a sum with one line for each use.
@@ -92,6 +94,9 @@ public final class MemoryPlan {
     private final long fittingPages;
 
     private final int pageCount;
+    /** Pages in a file, behind those in memory; 0 if the longest sequence fits the pool. */
+    private final int overflowPages;
+
     /** Pages of layers with a window alone; 0 if a page holds all layers. */
     private final int windowPageCount;
 
@@ -292,8 +297,9 @@ public final class MemoryPlan {
                                     + "); choose a smaller model or a smaller Java heap (QUIRE_JAVA_OPTIONS=-Xmx512m),"
                                     + " end other programs, or set kvCacheBytes");
         }
+        overflowPages = overflowFor(config.maxContext());
         long poolTokens = (long) pageCount * config.pageTokens();
-        maxContext = (int) Math.min(context, poolTokens);
+        maxContext = overflowPages > 0 ? config.maxContext() : (int) Math.min(context, poolTokens);
         if (maxContext < config.maxContext()) {
             throw new IllegalArgumentException("maxContext is " + config.maxContext() + " tokens, which take "
                     + size(sequenceBytes(config.maxContext())) + " of KV pages, but "
@@ -301,7 +307,14 @@ public final class MemoryPlan {
                             ? "kvCacheBytes is " + size(config.kvCacheBytes())
                             : "only " + size(kvBytes) + " of memory are left for them")
                     + ": set kvCacheBytes to at least " + sequenceBytes(config.maxContext())
-                    + " bytes, or maxContext to at most " + poolTokens);
+                    + " bytes, or maxContext to at most " + poolTokens
+                    + (FileMemory.isSupported() && config.prefixCache() ? ", or kvDisk for the rest" : ""));
+        }
+        if (overflowPages > 0 && slots() < 1) {
+            throw new IllegalArgumentException("maxContext is " + config.maxContext() + " tokens, of which "
+                    + overflowPages * (long) config.pageTokens() + " have no room in memory and take "
+                    + size(overflowBytes()) + " on disk, but kvDiskBytes is " + size(config.kvDiskBytes())
+                    + ": raise it above that, or set maxContext to at most " + poolTokens);
         }
         if (pageCount == 1 && wantedPages > 1) {
             throw new IllegalArgumentException((config.kvCacheBytes() > 0
@@ -380,7 +393,11 @@ public final class MemoryPlan {
 
     /** What the engine takes beside the Java heap and its KV pages: weights, activations, recurrent state, transfers. */
     public long bytesWithoutPages() {
-        return model.bytes() + stateBytes() + (draft == null ? 0 : draft.bytes()) + diskBytes();
+        return model.bytes()
+                + stateBytes()
+                + (draft == null ? 0 : draft.bytes())
+                + diskBytes()
+                + overflowPages * pageStateBytes();
     }
 
     /** What the engine takes beside the Java heap, all KV pages included. */
@@ -444,9 +461,36 @@ public final class MemoryPlan {
 
     /** Number of pages that the KV file has room for. */
     private int slots() {
-        return config.kvDisk() == null
+        return config.kvDisk() == null ? 0 : PageFile.slots(kvFileBytes(), config.pageTokens(), targetPageBytes());
+    }
+
+    /** Size of the KV file: what overflow pages leave. */
+    public long kvFileBytes() {
+        return config.kvDiskBytes() - overflowBytes();
+    }
+
+    /** How many pages a sequence needs beside those of the pool; 0 if it fits, or if there is no file for them. */
+    private int overflowFor(int context) {
+        return config.kvDisk() == null || !FileMemory.isSupported() || pagesFor(context) <= pageCount
                 ? 0
-                : PageFile.slots(config.kvDiskBytes(), config.pageTokens(), targetPageBytes());
+                : (int) pagesFor(context) - KvPages.rowMemory(pageCount);
+    }
+
+    /**
+     * Number of pages in a file, for one sequence that is longer than the pool; 0 for none. Only with {@code kvDisk} and a {@code
+     * maxContext} that the pool has no room for.
+     */
+    public int overflowPages() {
+        return overflowPages;
+    }
+
+    /** Bytes of an overflow page in the file: without layers that have pages of their own, and without states. */
+    private long overflowPageBytes() {
+        return pageBytes() - pageStateBytes() - (windowPageCount == 0 ? 0 : windowPageBytes());
+    }
+
+    private long overflowBytes() {
+        return overflowPages * overflowPageBytes();
     }
 
     private long modelBytes(ToLongFunction<Model> part) {
@@ -482,7 +526,7 @@ public final class MemoryPlan {
     private long tableBytesAtStart(long pages) {
         int teams = draft == null ? 1 : 2;
         return (long) model.vocabulary * (VOCABULARY_BYTES + (long) SAMPLER_BYTES * workers() * teams)
-                + heapBytesOfPage() * pages
+                + heapBytesOfPage() * (pages + overflowPages)
                 + slots() * (long) (SLOT_BYTES + indexBytesOfPage());
     }
 
@@ -653,7 +697,9 @@ public final class MemoryPlan {
 
     /** How many sequences of {@code tokens} positions all pages have room for. */
     private long fitting(int tokens) {
-        long fitting = pageCount / pagesFor(tokens);
+        long fitting = overflowPages > 0 && pagesFor(tokens) > KvPages.rowMemory(pageCount)
+                ? 1 // has all overflow pages
+                : pageCount / pagesFor(tokens);
         if (windowPageCount == 0) {
             return fitting;
         }
@@ -669,7 +715,7 @@ public final class MemoryPlan {
     public Limit limit(int tokens) {
         if (tokens > maxContext) {
             // Either the pool is smaller than one such sequence, or the configured context is.
-            return pagesFor(tokens) > pageCount ? Limit.KV_PAGES : Limit.MAX_CONTEXT;
+            return pagesFor(tokens) > pageCount + overflowPages ? Limit.KV_PAGES : Limit.MAX_CONTEXT;
         }
         return fitting(tokens) < config.maxSequences() ? Limit.KV_PAGES : Limit.MAX_SEQUENCES;
     }
@@ -773,9 +819,16 @@ public final class MemoryPlan {
                         + (pageStateBytes() > 0 ? " and the recurrent state behind them, " + pageStateBytes() : "")));
         lines.add(sequenceLine(maxContext));
         if (config.kvDisk() != null) {
+            if (overflowPages > 0) {
+                lines.add(new Line(
+                        "overflow, on disk",
+                        overflowBytes(),
+                        overflowPages + " pages × " + overflowPageBytes() + " bytes, for one sequence of more than "
+                                + (long) KvPages.rowMemory(pageCount) * config.pageTokens() + " tokens"));
+            }
             lines.add(new Line(
                     "KV file, on disk",
-                    config.kvDiskBytes(),
+                    kvFileBytes(),
                     slots() + " pages × " + targetPageBytes() + " bytes, " + (long) slots() * config.pageTokens()
                             + " tokens, in " + config.kvDisk()));
         }

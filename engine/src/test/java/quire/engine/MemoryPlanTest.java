@@ -2,6 +2,7 @@ package quire.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
+import static org.assertj.core.api.Assumptions.assumeThat;
 
 import java.nio.file.Path;
 import java.util.List;
@@ -15,6 +16,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 import quire.engine.MemoryPlan.Limit;
 import quire.engine.MemoryPlan.Shape;
 import quire.tensor.KvLayout.KvType;
+import quire.tensor.memory.FileMemory;
 
 class MemoryPlanTest {
     private static final Shape LLAMA_2_7B = new Shape(32, 32, 128, 4096);
@@ -135,7 +137,8 @@ class MemoryPlanTest {
         assertThatIllegalArgumentException()
                 .isThrownBy(() -> plan(config(64, 4096, GIB), 0, 0, 100 * GIB))
                 .withMessage("maxContext is 4096 tokens, which take 2 GiB of KV pages, but kvCacheBytes is 1 GiB: set"
-                        + " kvCacheBytes to at least 2147483648 bytes, or maxContext to at most 2048");
+                        + " kvCacheBytes to at least 2147483648 bytes, or maxContext to at most 2048"
+                        + (FileMemory.isSupported() ? ", or kvDisk for the rest" : ""));
         assertThatIllegalArgumentException()
                 .isThrownBy(() -> plan(config(64, 4096, 0), 4 * GIB, GIB, 6 * GIB))
                 .withMessageContaining("but only 1 GiB of memory are left for them")
@@ -186,6 +189,49 @@ class MemoryPlanTest {
                 .isEqualTo(plan(without, 4 * GIB, GIB, 23 * GIB).pageCount() - 4);
         assertThat(heapAtStart(plan) - heapAtStart(plan(without, 4 * GIB, GIB, 23 * GIB)))
                 .isBetween(2559L * 100, 2559L * 200 + plan.pageCount() * 40L);
+    }
+
+    /** 4096 tokens are 256 pages; of 128 pages in memory a sequence has 96. */
+    @Test
+    void of_contextBeyondThePagesWithAKvFile_hasTheRestOnDisk() {
+        assumeThat(FileMemory.isSupported()).isTrue();
+        EngineConfig config = config(64, 4096, GIB).toBuilder()
+                .kvDisk(Path.of("pages.kv"))
+                .kvDiskBytes(2 * GIB)
+                .build();
+
+        MemoryPlan plan = plan(config, 0, 0, 100 * GIB);
+
+        assertThat(plan.pageCount()).isEqualTo(128);
+        assertThat(plan.overflowPages()).isEqualTo(160);
+        assertThat(plan.maxContext()).isEqualTo(4096);
+        assertThat(plan.sequences(4096)).isEqualTo(1);
+        assertThat(plan.sequences(1537)).isEqualTo(1);
+        assertThat(plan.sequences(512)).isEqualTo(4);
+        assertThat(plan.limit(4096)).isEqualTo(MemoryPlan.Limit.KV_PAGES);
+        assertThat(plan.kvFileBytes()).isEqualTo(2 * GIB - 160 * (8 << 20));
+        assertThat(plan.lines())
+                .contains(new MemoryPlan.Line(
+                        "overflow, on disk",
+                        160 * (8 << 20),
+                        "160 pages × 8388608 bytes, for one sequence of more than 1536 tokens"));
+        assertThat(plan.engineBytes())
+                .isEqualTo(plan(config.toBuilder().maxContext(2048).build(), 0, 0, 100 * GIB)
+                        .engineBytes());
+    }
+
+    @Test
+    void of_overflowThatTheDiskHasNoRoomFor_isRefusedWithItsSize() {
+        assumeThat(FileMemory.isSupported()).isTrue();
+        EngineConfig config = config(64, 4096, GIB).toBuilder()
+                .kvDisk(Path.of("pages.kv"))
+                .kvDiskBytes(GIB)
+                .build();
+
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> plan(config, 0, 0, 100 * GIB))
+                .withMessage("maxContext is 4096 tokens, of which 2560 have no room in memory and take 1.25 GiB on disk,"
+                        + " but kvDiskBytes is 1 GiB: raise it above that, or set maxContext to at most 2048");
     }
 
     private static long heapAtStart(MemoryPlan plan) {

@@ -26,6 +26,7 @@ import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import quire.engine.chat.Tool;
 import quire.engine.chat.ToolCallFormat;
@@ -48,6 +49,7 @@ import quire.model.text.Tokenizers;
 import quire.tensor.ElementType;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
+import quire.tensor.memory.FileMemory;
 
 /**
  * The promise: a request's output never depends on the requests beside it. Every answer and its log probabilities must
@@ -836,13 +838,53 @@ class PromiseTest {
     }
 
     /**
-     * All of it at once, drawn at random: turns of chats from a cold and from a warm cache, with and without a salt; several
-     * answers to a prompt; beams; drafts and predictions; priorities, tenants and cancelled requests; so few pages that sequences are
-     * preempted; and a KV file, of which the second engine finds the pages. The second model has window pages.
+     * Chats that are longer than the pool, with pages on disk behind those in memory: cold, warm, beside others and beside
+     * cancelled requests, with drafts, and with a state beside each page. The answers alone come from an engine with room for all.
      */
     @ParameterizedTest
-    @ValueSource(strings = {"quire-tiny", "gpt-oss"})
-    void output_allWaysAtRandom_isBitIdentical(String architecture) throws Exception {
+    @ValueSource(strings = {"quire-tiny", "gemma3", "gpt-oss", "lfm2"})
+    void output_longerThanThePool_isBitIdentical(String architecture) throws Exception {
+        assumeTrue(FileMemory.isSupported(), "there are no overflow pages on this system");
+        boolean builtIn = architecture.equals("quire-tiny");
+        Path file = builtIn ? TINY : FamilyModels.write(folder, architecture, ElementType.Q4_0, 5);
+        for (KvType kvType : List.of(KvType.F16, KvType.Q8_0)) {
+            Chats chats = Chats.of(file, kvType);
+            for (Speculation speculation :
+                    List.of(Speculation.off(), new Speculation(4, true, builtIn ? TINY_DRAFT : null, null))) {
+                EngineConfig roomy = Chats.config(6, kvType)
+                        .speculation(speculation)
+                        .kvDisk(folder.resolve("long.kv"))
+                        .kvDiskBytes(16 << 20)
+                        .build();
+                EngineConfig config = roomy.toBuilder()
+                        .kvCacheBytes(Chats.SHORT_PAGES * pageBytes(file, roomy))
+                        .build();
+                String conditions = architecture + ", " + kvType + ", " + speculation;
+                try (Engine engine = Engine.open(file, config, EngineListener.NONE)) {
+                    int overflow = engine.stats().totalOverflowPages();
+                    assertThat(overflow).as("overflow pages").isPositive();
+                    assertThat(Chats.CONTEXT / 16 - overflow)
+                            .as("pages of the longest sequence that are in memory")
+                            .isLessThan(chats.mostPages());
+                    chats.play(engine, conditions);
+                    assertAllPagesAreGivenBack(engine);
+                    assertThat(engine.stats().usedOverflowPages()).isZero();
+                    assertThat(engine.stats().prefixCache().hitTokens()).isPositive();
+                }
+            }
+        }
+    }
+
+    /**
+     * All of it at once, drawn at random: turns of chats from a cold and from a warm cache, with and without a salt; several
+     * answers to a prompt; beams; drafts and predictions; priorities, tenants and cancelled requests; so few pages that sequences are
+     * preempted; and a KV file, of which the second engine finds the pages. With the fewest pages, the longest texts have pages on
+     * disk. The second model has window pages.
+     */
+    @ParameterizedTest
+    @CsvSource({"quire-tiny, 30", "quire-tiny, " + Chats.SHORT_PAGES, "gpt-oss, 30"})
+    void output_allWaysAtRandom_isBitIdentical(String architecture, int pages) throws Exception {
+        assumeTrue(pages > Chats.SHORT_PAGES || FileMemory.isSupported(), "there are no overflow pages on this system");
         boolean builtIn = architecture.equals("quire-tiny");
         Path file = builtIn ? TINY : FamilyModels.write(folder, architecture, ElementType.Q4_0, 5);
         EngineConfig.Builder roomy = Chats.config(6, KvType.F16);
@@ -872,7 +914,7 @@ class PromiseTest {
                 .kvDisk(folder.resolve("all.kv"))
                 .kvDiskBytes(16 << 20)
                 .build();
-        scarce = scarce.toBuilder().kvCacheBytes(30 * pageBytes(file, scarce)).build();
+        scarce = scarce.toBuilder().kvCacheBytes(pages * pageBytes(file, scarce)).build();
         long preemptions = 0;
         long hitTokens = 0;
         long readBytes = 0;
@@ -1067,6 +1109,8 @@ class PromiseTest {
     private record Chats(List<Request> requests, List<Answer> alone) {
         static final int CONTEXT = 256;
         static final int SCARCE_PAGES = 34;
+        /** Fewer than the longest chats have. */
+        static final int SHORT_PAGES = 12;
         private static final int CHATS = 10;
         private static final int TURNS = 3;
 
@@ -1113,6 +1157,13 @@ class PromiseTest {
                 all.alone.addAll(answers);
             }
             return all;
+        }
+
+        int mostPages() {
+            return IntStream.range(0, requests.size())
+                    .map(i -> (requests.get(i).prompt().length + alone.get(i).tokens.size()) / 16)
+                    .max()
+                    .orElse(0);
         }
 
         private static int[] words(int seed, int count) {

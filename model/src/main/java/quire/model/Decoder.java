@@ -2,6 +2,7 @@ package quire.model;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.nio.file.Path;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
@@ -182,6 +183,7 @@ public final class Decoder implements Model {
      * @param pageStates whether recurrent layers keep a state beside each page, see {@link Batch.Start#AT_PAGE}
      * @param windowPages pages of the {@link Model#windowLayers}; 0 if a page is to hold all layers
      * @param savedStates states of sequences that can be saved, if layers have states, see {@link Model#savedStates}
+     * @param overflow pages in a file, beside those in memory; null for none
      */
     public record Capacity(
             KvType kvType,
@@ -192,7 +194,32 @@ public final class Decoder implements Model {
             int stateSlots,
             boolean pageStates,
             int windowPages,
-            int savedStates) {
+            int savedStates,
+            @Nullable Overflow overflow) {
+        /** All pages are in memory. */
+        public Capacity(
+                KvType kvType,
+                int pageTokens,
+                int pageCount,
+                int maxBatchTokens,
+                int maxLogitRows,
+                int stateSlots,
+                boolean pageStates,
+                int windowPages,
+                int savedStates) {
+            this(
+                    kvType,
+                    pageTokens,
+                    pageCount,
+                    maxBatchTokens,
+                    maxLogitRows,
+                    stateSlots,
+                    pageStates,
+                    windowPages,
+                    savedStates,
+                    null);
+        }
+
         /** A page holds all layers. */
         public Capacity(
                 KvType kvType,
@@ -209,12 +236,41 @@ public final class Decoder implements Model {
         public Capacity(KvType kvType, int pageTokens, int pageCount, int maxBatchTokens, int maxLogitRows) {
             this(kvType, pageTokens, pageCount, maxBatchTokens, maxLogitRows, maxLogitRows, false, 0, 0);
         }
+
+        /** The same with pages in a file. */
+        public Capacity with(@Nullable Overflow pages) {
+            return new Capacity(
+                    kvType,
+                    pageTokens,
+                    pageCount,
+                    maxBatchTokens,
+                    maxLogitRows,
+                    stateSlots,
+                    pageStates,
+                    windowPages,
+                    savedStates,
+                    pages);
+        }
+
+        private int allPages() {
+            return Math.addExact(pageCount, overflow == null ? 0 : overflow.pages);
+        }
     }
+
+    /**
+     * Pages in a file, see {@link Model#overflowPages}. The file is created and has no name afterwards, so its space is free when
+     * the process ends.
+     *
+     * @param pages their number; at least 1
+     * @param folder where the file is created
+     */
+    public record Overflow(int pages, Path folder) {}
 
     /**
      * Loads and packs the weights. The decoder copies what it needs, so the file may be closed afterwards.
      *
      * @throws quire.model.format.ModelFormatException if a tensor is missing or misshapen
+     * @throws IllegalArgumentException if the file of overflow pages cannot be made, with the system's reason
      */
     public static Decoder load(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Capacity capacity) {
         return load(file, config, kernels, workers, capacity, bytes -> {});
@@ -419,11 +475,12 @@ public final class Decoder implements Model {
                 config.cachedHaveWindow(),
                 capacity.pageCount,
                 capacity.windowPages,
+                capacity.overflow,
                 arena);
         windowLayers = capacity.windowPages == 0
                 ? null
                 : new WindowLayers(blocks.window(), blocks.chunked(), capacity.windowPages);
-        long poolTokens = (long) capacity.pageCount * pageTokens;
+        long poolTokens = (long) capacity.allPages() * pageTokens;
         int positions = (int) Math.min(config.contextLength(), poolTokens);
         rotations.put(
                 Architecture.Rotation.GENERAL,
@@ -495,7 +552,7 @@ public final class Decoder implements Model {
                     recurrence,
                     capacity.stateSlots,
                     recurrence.hasStates() ? capacity.savedStates : 0,
-                    capacity.pageStates && !recurrence.hasStates() ? capacity.pageCount : 0,
+                    capacity.pageStates && !recurrence.hasStates() ? capacity.allPages() : 0,
                     pageTokens,
                     arena);
             recurrentLayers = new RecurrentLayers(
@@ -656,6 +713,11 @@ public final class Decoder implements Model {
     @Override
     public int pageCount() {
         return cache.pageCount();
+    }
+
+    @Override
+    public int overflowPages() {
+        return cache.overflowPages();
     }
 
     @Override

@@ -18,8 +18,16 @@ public interface Model extends AutoCloseable {
     /** The number of tokens whose K and V fit into one page. */
     int pageTokens();
 
-    /** The number of pages in the pool. */
+    /** The number of pages in memory. */
     int pageCount();
+
+    /**
+     * The number of further pages, which have the next numbers. Their content lies in a file, so the system needs no memory for
+     * them, but a step that uses them may have to wait for the disk.
+     */
+    default int overflowPages() {
+        return 0;
+    }
 
     /**
      * The layers with a window whose K and V have pages of their own; null if a page holds those of all layers. A sequence

@@ -142,6 +142,14 @@ final class ModelMetrics implements EngineListener {
                 "quire_kv_window_pages_used",
                 "Pages of layers with a window that requests use.",
                 stats.usedWindowPages());
+        text.gauge(
+                "quire_kv_overflow_pages",
+                "Pages on disk for a sequence that is longer than the pages in memory; 0 without --kv-disk or if none can be.",
+                stats.totalOverflowPages());
+        text.gauge(
+                "quire_kv_overflow_pages_used",
+                "Pages on disk that a running sequence uses.",
+                stats.usedOverflowPages());
         PrefixCacheStats prefixCache = stats.prefixCache();
         text.gauge(
                 "quire_prefix_cache_usage_perc",

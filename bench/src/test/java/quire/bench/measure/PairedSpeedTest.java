@@ -64,6 +64,8 @@ class PairedSpeedTest {
                 0,
                 0,
                 0,
+                0,
+                0,
                 Map.of(),
                 0,
                 0,

@@ -227,6 +227,7 @@ public final class PlanCommand implements Callable<Integer> {
         object.put("page_bytes", plan.pageBytes());
         object.put("pages", plan.pageCount());
         object.put("window_pages", plan.windowPageCount());
+        object.put("overflow_pages", plan.overflowPages());
         object.put("context_tokens", tokens);
         object.put("sequence_bytes", plan.sequenceBytes(tokens));
         object.put("sequences_that_fit", plan.sequences(tokens));

@@ -1,5 +1,6 @@
 package quire.engine.disk;
 
+import java.io.Closeable;
 import java.io.IOException;
 import java.lang.System.Logger.Level;
 import java.lang.foreign.Arena;
@@ -24,6 +25,7 @@ import java.util.List;
 import java.util.Set;
 import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
+import quire.tensor.memory.FileMemory;
 
 /**
  * A file of KV pages in slots of equal size. Pages that one process has written can be read by the next one.
@@ -76,6 +78,7 @@ public final class PageFile implements AutoCloseable {
 
     private final Path path;
     private final FileChannel channel;
+    private final @Nullable Closeable space; // closed with the channel: before, it would give up the lock
     private final int slots;
     private final int pageTokens;
     private final long pageBytes;
@@ -139,9 +142,10 @@ public final class PageFile implements AutoCloseable {
         boolean visit(int slot, PageRecord record);
     }
 
-    private PageFile(Path path, FileChannel channel, int slots, Contents contents) {
+    private PageFile(Path path, FileChannel channel, @Nullable Closeable space, int slots, Contents contents) {
         this.path = path;
         this.channel = channel;
+        this.space = space;
         this.slots = slots;
         pageTokens = contents.pageTokens;
         pageBytes = contents.pageBytes;
@@ -259,7 +263,7 @@ public final class PageFile implements AutoCloseable {
         String fault = size == 0 ? null : fault(header, header(slots, contents), size, fileBytes(slots, contents));
         if (size > 0 && fault == null) {
             protect(path);
-            return new PageFile(path, channel, slots, contents);
+            return new PageFile(path, channel, null, slots, contents);
         }
         if (fault != null) {
             LOG.log(Level.WARNING, "the KV file " + path + " is started anew, without its old pages: " + fault);
@@ -312,8 +316,12 @@ public final class PageFile implements AutoCloseable {
                             + " free: set kvDiskBytes to less, or choose a file on another disk");
         }
         writeFully(channel, ByteBuffer.wrap(header(slots, contents)), 0);
-        writeFully(channel, ByteBuffer.allocate(1), bytes - 1); // the records and pages are zeros
-        return new PageFile(path, channel, slots, contents);
+        Closeable space = FileMemory.allocate(path, bytes); // the records and pages are zeros
+        if (space == null) {
+            LOG.log(Level.INFO, "the system cannot allocate the space of the KV file " + path + " in advance");
+            writeFully(channel, ByteBuffer.allocate(1), bytes - 1);
+        }
+        return new PageFile(path, channel, space, slots, contents);
     }
 
     private static void protect(Path path) throws IOException {
@@ -535,7 +543,7 @@ public final class PageFile implements AutoCloseable {
     /** Closes the file and frees the memory of {@link #newPage}. */
     @Override
     public void close() throws IOException {
-        try {
+        try (space) {
             channel.close();
         } finally {
             arena.close();

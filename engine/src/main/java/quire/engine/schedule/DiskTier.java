@@ -162,7 +162,7 @@ final class DiskTier {
     /** Offers a row's pages in the index for writing, from the {@code from}-th on. */
     void offer(int row, int from) {
         int[] table = pages.table(row);
-        for (int i = from; i < pages.indexed(row); i++) {
+        for (int i = from; i < pages.memoryIndexed(row); i++) { // overflow pages are on a disk already
             int page = table[i];
             long entry = memory.entry(page);
             if (slotOf(page) != NONE || pageToQueuedEntry[page] == entry) {
@@ -257,7 +257,8 @@ final class DiskTier {
         CachedPrefix prefix = new CachedPrefix(sequence.prefix.salt);
         int slot = NONE;
         int count = 0;
-        while ((count + 1L) * pageTokens < sequence.length()) { // it computes at least its last token
+        // It computes at least its last token.
+        while ((count + 1L) * pageTokens < sequence.length() && count < pages.mostInMemory()) {
             int next = disk.find(slot, sequence.tokens(), count * pageTokens, prefix.salt);
             if (next == NONE) {
                 break;

@@ -195,22 +195,26 @@ public final class EngineLoop implements Runnable {
                 "maxContext is " + config.maxContext() + ", but the model was trained for " + model.contextLength()
                         + " positions: choose at most that, or 0");
         int wanted = config.maxContext() == 0 ? model.contextLength() : config.maxContext();
-        long poolTokens = (long) model.pageCount() * model.pageTokens();
+        int overflow = model.overflowPages();
+        int most = overflow == 0 ? model.pageCount() : KvPages.rowMemory(model.pageCount()) + overflow;
+        long poolTokens = (long) most * model.pageTokens();
         int ofStep = model.isEncoder() ? config.maxBatchedTokens() : Integer.MAX_VALUE;
         maxContext = (int) Math.min(Math.min(wanted, ofStep), poolTokens);
         maxSequences = config.maxSequences();
         contextLimit = ofStep < Math.min(wanted, poolTokens)
                 ? "limited by maxBatchedTokens, because an encoder computes a whole text in one step"
                 : poolTokens < wanted
-                        ? "limited by " + model.pageCount() + " KV pages of " + model.pageTokens()
-                                + (parts.file == null ? " tokens" : " tokens in memory") + ": raise kvCacheBytes"
+                        ? "limited by " + most + " KV pages of " + model.pageTokens()
+                                + (parts.file == null
+                                        ? " tokens: raise kvCacheBytes"
+                                        : " tokens in memory: raise kvCacheBytes, or set maxContext to use the disk")
                         : config.maxContext() == 0
                                 ? "the context that the model was trained for"
                                 : "limited by maxContext";
         StepLimits limits = new StepLimits(
                 config.maxSequences(), config.maxBatchedTokens(), model.maxLogitRows(), model.isEncoder());
         PrefixIndex index = config.prefixCache()
-                ? new PrefixIndex(model.pageCount(), model.pageTokens(), parts.prefixSeed, parts.prefixMask)
+                ? new PrefixIndex(model.pageCount() + overflow, model.pageTokens(), parts.prefixSeed, parts.prefixMask)
                 : null;
         pages = new KvPages(
                 model.pageCount(),
@@ -220,7 +224,8 @@ public final class EngineLoop implements Runnable {
                 index,
                 model.windowLayers(),
                 limits.tokens(),
-                model.savedStates());
+                model.savedStates(),
+                overflow);
         disk = parts.file == null || index == null
                 ? null
                 : new DiskTier(

@@ -45,12 +45,25 @@ import quire.model.WindowLayers;
  * <p><b>Invariants.</b>
  *
  * <ul>
- *   <li>Every page is either in the free list once, or in the cached list once, or held by as many rows as its count
+ *   <li>Every page of the pool is either in the free list once, or in the cached list once, or held by as many rows as its count
  *       says. A cached page is in the index.
  *   <li>The first {@code indexed(row)} pages of a row are in the index, each with the one before it as its parent. So a
  *       page is held by no more rows than its parent is, becomes cached before its parent, and gives its memory before
  *       its parent.
  * </ul>
+ *
+ * <p><b>Overflow pages</b> are not in memory: the system reads them from a file when a step uses them. They serve a
+ * sequence that is longer than the pool. A row holds at most {@code rowMemory} pages of the pool, three quarters of it, so that
+ * others still run; its pages behind those are overflow pages, whose number follows from their place:
+ *
+ * <pre>
+ *   row 1    [ 0  5  3  n  n+1  n+2  ·          rowMemory = 3: place i has page n + i − rowMemory
+ *                     |
+ *                     |  overflow pages: of one row at a time, overflowRow
+ * </pre>
+ *
+ * They are in the index as others are, and stay there when their row ends, so the next turn of a long conversation finds them.
+ * They leave it when another text takes their places, or when the page before the first of them gives its memory.
  *
  * <p>Layers with a window may have pages of their own, which {@link WindowPages} records.
  *
@@ -68,8 +81,15 @@ public final class KvPages {
     /** Initial length of a page table. */
     private static final int FIRST_TABLE = 64;
 
+    /** More pages than can ever be available, and few enough that a few such numbers can be added. */
+    private static final int NEVER = Integer.MAX_VALUE / 8;
+
+    private static final int NO_ROW = -1;
+
     private final int pageTokens;
     private final int pagesPerRow;
+    private final int rowMemory; // the place behind which a row has overflow pages
+    private int overflowRow = NO_ROW; // the row that holds overflow pages
     private final int[][] rowToTable;
     private final int[] rowToHeld;
     private final int[] rowToIndexed;
@@ -101,15 +121,16 @@ public final class KvPages {
      * @param index finds pages again; null if no page is to be cached
      */
     KvPages(int pageCount, int pageTokens, int rows, int maxTokens, @Nullable PrefixIndex index) {
-        this(pageCount, pageTokens, rows, maxTokens, index, null, 0, 0);
+        this(pageCount, pageTokens, rows, maxTokens, index, null, 0, 0, 0);
     }
 
     /**
-     * The same for a model whose layers with a window have pages of their own.
+     * The same for a model with overflow pages, or whose layers with a window have pages of their own.
      *
      * @param layers these layers; null if a page holds all layers
      * @param stepTokens most tokens of a step
      * @param savedStates states of recurrent layers that can be saved; 0 if a sequence can begin behind each page
+     * @param overflowPages pages that are not in memory; 0 for none
      */
     KvPages(
             int pageCount,
@@ -119,29 +140,32 @@ public final class KvPages {
             @Nullable PrefixIndex index,
             @Nullable WindowLayers layers,
             int stepTokens,
-            int savedStates) {
+            int savedStates,
+            int overflowPages) {
         if (pageCount < 1 || pageTokens < 1 || rows < 1 || maxTokens < 1) {
             throw new IllegalArgumentException("all sizes of a KV pool must be at least 1, not " + pageCount
                     + " pages of " + pageTokens + " tokens and " + rows + " rows of " + maxTokens + " tokens");
         }
         this.pageTokens = pageTokens;
-        pagesPerRow = Math.min(pageCount, pagesFor(maxTokens));
+        int numbers = pageCount + overflowPages;
+        rowMemory = overflowPages == 0 ? Integer.MAX_VALUE : rowMemory(pageCount);
+        pagesPerRow = Math.min(overflowPages == 0 ? pageCount : rowMemory + overflowPages, pagesFor(maxTokens));
         rowToTable = new int[rows][Math.min(pagesPerRow, FIRST_TABLE)];
         rowToHeld = new int[rows];
         rowToIndexed = new int[rows];
         rowToTakesState = new boolean[rows];
         rowToState = new int[rows];
         Arrays.fill(rowToState, SavedStates.NONE);
-        states = savedStates == 0 || index == null ? null : new SavedStates(savedStates, pageCount);
-        drafted = new boolean[pageCount];
+        states = savedStates == 0 || index == null ? null : new SavedStates(savedStates, numbers);
+        drafted = new boolean[numbers];
         this.index = index;
         older = new int[pageCount + 1];
         newer = new int[pageCount + 1];
         ends = pageCount;
         older[ends] = ends;
         newer[ends] = ends;
-        pageToUses = new int[pageCount];
-        auditUses = new int[pageCount];
+        pageToUses = new int[numbers];
+        auditUses = new int[numbers];
         free = new int[pageCount];
         for (int i = 0; i < pageCount; i++) {
             free[i] = pageCount - 1 - i; // page 0 on top
@@ -149,7 +173,65 @@ public final class KvPages {
         freeCount = pageCount;
         windows = layers == null
                 ? null
-                : new WindowPages(layers, pageTokens, pageCount, rows, maxTokens, stepTokens, index);
+                : new WindowPages(layers, pageTokens, numbers, rows, maxTokens, stepTokens, index);
+    }
+
+    /**
+     * The most pages of the pool that a row holds if there are overflow pages: three quarters, so that others can run.
+     *
+     * @param pageCount pages of the pool
+     */
+    public static int rowMemory(int pageCount) {
+        return pageCount - Math.ceilDiv(pageCount, 4);
+    }
+
+    /** The most pages of the pool that a row of this one holds. */
+    int mostInMemory() {
+        return rowMemory;
+    }
+
+    /** Number of overflow pages that some row holds. */
+    public int overflowUsed() {
+        return overflowRow == NO_ROW ? 0 : rowToHeld[overflowRow] - rowMemory;
+    }
+
+    /** Number of overflow pages. */
+    public int overflowTotal() {
+        return pageToUses.length - free.length;
+    }
+
+    /** Whether a row cannot have so many positions, because another one holds overflow pages. */
+    boolean lacksOverflow(int row, int tokens) {
+        return pagesFor(tokens) > rowMemory && overflowRow != NO_ROW && overflowRow != row;
+    }
+
+    /** Whether a row holds overflow pages. */
+    boolean overflows(int row) {
+        return row == overflowRow;
+    }
+
+    private boolean isOverflow(int page) {
+        return page >= free.length;
+    }
+
+    /** The pages of the pool among the first {@code count} ones of a row. */
+    private int inMemory(int count) {
+        return Math.min(count, rowMemory);
+    }
+
+    /** Number of pages of the pool for {@code tokens} positions of a row. */
+    public int memoryFor(int tokens) {
+        return inMemory(pagesFor(tokens));
+    }
+
+    /** Number of pages of the pool that a row holds. */
+    public int memoryHeld(int row) {
+        return inMemory(rowToHeld[row]);
+    }
+
+    /** Number of a row's first pages that are in the index and in the pool. */
+    int memoryIndexed(int row) {
+        return inMemory(rowToIndexed[row]);
     }
 
     /** Number of pages in the pool. */
@@ -224,7 +306,8 @@ public final class KvPages {
     /**
      * Gives a row pages for the positions {@code [0, tokens)}, beside those that it holds.
      *
-     * @return false if there are too few available pages, or window pages; then nothing has changed
+     * @return false if there are too few available pages, or window pages, or if it needs overflow pages and another row has them;
+     *     then nothing has changed
      */
     public boolean reserve(int row, int tokens) {
         int from = rowToHeld[row];
@@ -233,16 +316,51 @@ public final class KvPages {
             throw new IllegalArgumentException("a row holds at most " + pagesPerRow + " pages of " + pageTokens
                     + " tokens, but " + tokens + " tokens were asked for");
         }
-        if (to - from > available() || (windows != null && !windows.promise(row, tokens))) {
+        if (inMemory(to) - inMemory(from) > available()
+                || lacksOverflow(row, tokens)
+                || (windows != null && !windows.promise(row, tokens))) {
             return false;
         }
         makeRoom(row, to);
         int[] table = rowToTable[row];
         for (int i = from; i < to; i++) {
-            table[i] = take();
+            table[i] = i < rowMemory ? take() : takeOverflow(row, i);
         }
         rowToHeld[row] = Math.max(from, to);
         return true;
+    }
+
+    /** Takes the overflow page for a place of a row. What the index has there and behind it is of another text. */
+    private int takeOverflow(int row, int place) {
+        int page = free.length + place - rowMemory;
+        forgetOverflow(page);
+        overflowRow = row;
+        drafted[page] = false;
+        pageToUses[page] = 1;
+        return page;
+    }
+
+    /** Removes overflow pages from the index, from the last one to this one. No row holds them. */
+    private void forgetOverflow(int first) {
+        if (isIndexed(first)) {
+            int last = first;
+            while (last + 1 < pageToUses.length && isIndexed(last + 1)) {
+                last++;
+            }
+            for (int page = last; page >= first; page--) {
+                forget(page);
+            }
+        }
+    }
+
+    private void forget(int page) {
+        indexOrFail().remove(page);
+        if (windows != null) {
+            windows.forget(page);
+        }
+        if (states != null) {
+            states.forget(page);
+        }
     }
 
     private void makeRoom(int row, int length) {
@@ -260,13 +378,11 @@ public final class KvPages {
         } else {
             page = newer[ends];
             unlink(page);
-            indexOrFail().remove(page);
-            if (windows != null) {
-                windows.forget(page);
+            int first = free.length;
+            if (first < pageToUses.length && isIndexed(first) && indexOrFail().parent(first) == page) {
+                forgetOverflow(first);
             }
-            if (states != null) {
-                states.forget(page);
-            }
+            forget(page);
             evictions++;
         }
         drafted[page] = false;
@@ -289,7 +405,7 @@ public final class KvPages {
 
     /** Adds a row to those that hold a page. */
     private void hold(int page) {
-        if (pageToUses[page]++ == 0) {
+        if (pageToUses[page]++ == 0 && !isOverflow(page)) {
             unlink(page);
         }
     }
@@ -299,7 +415,11 @@ public final class KvPages {
         if (--pageToUses[page] > 0) {
             return;
         }
-        if (isIndexed(page)) {
+        if (isOverflow(page)) {
+            if (windows != null && !isIndexed(page)) {
+                windows.forget(page);
+            }
+        } else if (isIndexed(page)) {
             int newest = older[ends];
             newer[newest] = page;
             older[page] = newest;
@@ -325,6 +445,9 @@ public final class KvPages {
         }
         rowToHeld[row] = 0;
         rowToIndexed[row] = 0;
+        if (row == overflowRow) {
+            overflowRow = NO_ROW;
+        }
         releaseState(row);
     }
 
@@ -357,6 +480,9 @@ public final class KvPages {
         }
         prefix.pages = prefix.found;
         prefix.lastPage = prefix.lastFound;
+        for (; overflowRow != NO_ROW && prefix.pages > rowMemory; prefix.pages--) {
+            prefix.lastPage = index.parent(prefix.lastPage);
+        }
         if (windows != null) {
             shorten(prefix, windows, index);
         }
@@ -382,15 +508,19 @@ public final class KvPages {
     }
 
     /**
-     * Number of available pages that {@link #begin} needs. The prefix must be what {@link #match} found, with no page
-     * reserved since.
+     * Number of available pages that {@link #begin} needs; more than there can be if it needs overflow pages and a row has them.
+     * The prefix must be what {@link #match} found, with no page reserved since.
      */
     int missing(CachedPrefix prefix, int tokens) {
+        return pagesFor(tokens) > rowMemory && overflowRow != NO_ROW ? NEVER : missingMemory(prefix, tokens);
+    }
+
+    private int missingMemory(CachedPrefix prefix, int tokens) {
         int held = prefix.pages;
         for (int page = prefix.lastPage; held > 0 && pageToUses[page] == 0; held--) {
             page = indexOrFail().parent(page);
         }
-        return pagesFor(tokens) - held;
+        return memoryFor(tokens) - inMemory(held);
     }
 
     /**
@@ -401,16 +531,18 @@ public final class KvPages {
      */
     int missingWithout(List<Sequence> running, int from, int to, CachedPrefix prefix, int tokens) {
         int freed = 0;
+        boolean freesOverflow = overflowRow == NO_ROW;
         for (int i = from; i < to; i++) {
             int row = running.get(i).row;
-            for (int j = 0; j < rowToHeld[row]; j++) {
+            freesOverflow |= row == overflowRow;
+            for (int j = 0; j < memoryHeld(row); j++) {
                 freed += --pageToUses[rowToTable[row][j]] == 0 ? 1 : 0;
             }
         }
-        int missing = missing(prefix, tokens) - freed;
+        int missing = pagesFor(tokens) > rowMemory && !freesOverflow ? NEVER : missingMemory(prefix, tokens) - freed;
         for (int i = from; i < to; i++) {
             int row = running.get(i).row;
-            for (int j = 0; j < rowToHeld[row]; j++) {
+            for (int j = 0; j < memoryHeld(row); j++) {
                 pageToUses[rowToTable[row][j]]++;
             }
         }
@@ -444,6 +576,9 @@ public final class KvPages {
         }
         rowToHeld[row] = prefix.pages;
         rowToIndexed[row] = prefix.pages;
+        if (prefix.pages > rowMemory) {
+            overflowRow = row;
+        }
         rowToTakesState[row] = prefix.pages > 0;
         if (states != null && prefix.pages > 0) {
             rowToState[row] = states.hold(prefix.lastPage);
@@ -456,11 +591,12 @@ public final class KvPages {
      * them, if there are any. The caller copies that one.
      *
      * @param tokens positions that the other row has computed
-     * @return false if no page is available for the copy; then nothing has changed
+     * @return false if no page is available for the copy, or if the row holds overflow pages; then nothing has changed
      */
     boolean fork(int from, int to, int tokens) {
         int full = tokens / pageTokens;
-        if ((tokens % pageTokens > 0 && available() == 0)
+        if (pagesFor(tokens) > rowMemory
+                || (tokens % pageTokens > 0 && available() == 0)
                 || (windows != null && windows.pagesFor(tokens) > windows.left())) {
             return false;
         }
@@ -557,7 +693,7 @@ public final class KvPages {
     /** How many pages in the index have no window page, so that no sequence can begin just behind them. */
     int indexedWithoutPartner() {
         int count = 0;
-        for (int page = 0; page < free.length && windows != null; page++) {
+        for (int page = 0; page < pageToUses.length && windows != null; page++) {
             count += isIndexed(page) && !windows.hasPartner(page) ? 1 : 0;
         }
         return count;
@@ -710,7 +846,7 @@ public final class KvPages {
         }
         for (int i = 0; i < running.size(); i++) {
             int row = running.get(i).row;
-            for (int j = 0; j < rowToHeld[row]; j++) {
+            for (int j = 0; j < memoryHeld(row); j++) {
                 int page = rowToTable[row][j];
                 if (pageToUses[page] == 1) {
                     owners[page] = i;
@@ -745,6 +881,10 @@ public final class KvPages {
                     require(table[j] != page, page, "is twice in row " + row);
                 }
                 auditUses[page]++;
+                require(
+                        isOverflow(page) == i >= rowMemory && (i < rowMemory || row == overflowRow),
+                        page,
+                        "is at place " + i + " of row " + row + ", but row " + overflowRow + " has overflow pages");
                 if (i < rowToIndexed[row]) {
                     require(isIndexed(page), page, "of row " + row + " is not in the index");
                     require(
@@ -776,7 +916,15 @@ public final class KvPages {
             throw new IllegalStateException(cached + " KV pages are cached, but " + cachedCount + " are counted");
         }
         for (int page = 0; page < pageToUses.length; page++) {
-            require(auditUses[page] != 0, page, "is neither free nor cached nor held");
+            require(auditUses[page] != 0 || isOverflow(page), page, "is neither free nor cached nor held");
+            if (isOverflow(page) && isIndexed(page)) {
+                int parent = indexOrFail().parent(page);
+                require(isIndexed(parent), page, "is in the index, but the page before it is not");
+                require(
+                        page == free.length ? !isOverflow(parent) : parent == page - 1,
+                        page,
+                        "follows page " + parent + " in the index");
+            }
             require(
                     auditUses[page] < 0 || auditUses[page] == pageToUses[page],
                     page,

@@ -94,11 +94,11 @@ final class PageReserve {
     }
 
     private static int held(Sequence sequence, KvPages pages, boolean windows) {
-        return windows ? pages.windowsOf(sequence.row) : pages.held(sequence.row);
+        return windows ? pages.windowsOf(sequence.row) : pages.memoryHeld(sequence.row);
     }
 
     private static int pagesFor(int tokens, KvPages pages, boolean windows) {
-        return windows ? pages.windowsFor(tokens) : pages.pagesFor(tokens);
+        return windows ? pages.windowsFor(tokens) : pages.memoryFor(tokens);
     }
 
     private static int most(List<Sequence> running, int count, KvPages pages, boolean windows) {

@@ -69,6 +69,7 @@ public final class RequestTracker {
     // Of the pages and saved states, when the last step or request ended.
     private int usedPages;
     private int usedWindowPages;
+    private int usedOverflowPages;
     private int cachedPages;
     private long evictedPages;
     private int usedStates;
@@ -308,6 +309,7 @@ public final class RequestTracker {
     private void countPages() {
         usedPages = pages.used();
         usedWindowPages = pages.windowsUsed();
+        usedOverflowPages = pages.overflowUsed();
         cachedPages = pages.cached();
         evictedPages = pages.evictions();
         SavedStates states = pages.states();
@@ -480,6 +482,8 @@ public final class RequestTracker {
                     pages.total(),
                     usedWindowPages,
                     pages.windowTotal(),
+                    usedOverflowPages,
+                    pages.overflowTotal(),
                     started,
                     finished,
                     preemptions,

@@ -648,13 +648,15 @@ final class Scheduler {
     }
 
     /**
-     * Reserves a page for the next token if it needs one. Preempts the last sequences until there is one; false if the
-     * sequence itself was preempted.
+     * Reserves a page for the next token if it needs one. Preempts the last sequences until there is one, or the one with
+     * the overflow pages if it needs those; false if the sequence itself was preempted.
      */
     private boolean reserveOrPreempt(Sequence sequence) {
         while (!pages.reserve(sequence.row, sequence.length())) {
             Sequence last = running.getLast();
-            if (last == sequence && sequence.beam != null) {
+            if (pages.lacksOverflow(sequence.row, sequence.length())) {
+                last = laterWithOverflow(sequence);
+            } else if (last == sequence && sequence.beam != null) {
                 last = lastReadyBeam(sequence, sequence.beam.group);
             }
             preempt(last);
@@ -664,6 +666,21 @@ final class Scheduler {
             }
         }
         return true;
+    }
+
+    /** The sequence with overflow pages, if it is later, or a beam that waits for this one; else the sequence itself. */
+    private Sequence laterWithOverflow(Sequence sequence) {
+        for (int i = 0; i < running.size(); i++) {
+            Sequence other = running.get(i);
+            if (pages.overflows(other.row)) {
+                boolean waits = other.isReady()
+                        && other.beam != null
+                        && sequence.beam != null
+                        && other.beam.group == sequence.beam.group;
+                return waits || sequence.isBefore(other) ? other : sequence;
+            }
+        }
+        return sequence;
     }
 
     /** The last running beam of a group that waits for the others; {@code otherwise} if there is none. */
@@ -1088,7 +1105,7 @@ final class Scheduler {
     }
 
     private boolean mayGrow(Sequence sequence) {
-        return pages.held(sequence.row) < pages.pagesFor(sequence.maxComputed());
+        return pages.memoryHeld(sequence.row) < pages.memoryFor(sequence.maxComputed());
     }
 
     private void start(Sequence sequence) {

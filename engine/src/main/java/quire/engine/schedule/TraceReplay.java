@@ -135,7 +135,8 @@ public final class TraceReplay {
                 index,
                 header.windowLayers(),
                 limits.tokens(),
-                header.savedStates());
+                header.savedStates(),
+                0);
         EngineConfig queue = EngineConfig.builder()
                 .maxQueuedRequests(Integer.MAX_VALUE)
                 .maxQueuedTokens(Long.MAX_VALUE / 2)

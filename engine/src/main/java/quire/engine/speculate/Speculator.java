@@ -187,9 +187,9 @@ public final class Speculator implements DraftSource {
     private void reserve(int index, int running) {
         Sequence sequence = drafts.sequence(index);
         int to = sequence.length() + drafts.count(index);
-        int wanted = pages.pagesFor(to) - pages.held(sequence.row());
+        int wanted = pages.memoryFor(to) - pages.memoryHeld(sequence.row());
         int windows = pages.windowsFor(to) - pages.windowsOf(sequence.row());
-        if (wanted <= 0
+        if (to <= pages.room(sequence.row())
                 || (wanted + running <= pages.available()
                         && (windows <= 0 || windows + running <= pages.windowsLeft())
                         && pages.reserve(sequence.row(), to))) {

@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.FileSystems;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -25,6 +26,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import quire.engine.LogLines;
+import quire.tensor.memory.FileMemory;
 
 class PageFileTest {
     private static final int TOKENS = 16;
@@ -78,6 +80,24 @@ class PageFileTest {
         MemorySegment memory = file.newPage();
         memory.copyFrom(MemorySegment.ofArray(page(seed)));
         file.write(slot, record, memory);
+    }
+
+    /** Else a full disk would end the writing later. And the file stays locked: it is opened twice for that. */
+    @Test
+    void open_newFileOnLinux_allocatesItsSpaceAndKeepsItsLock() throws Exception {
+        assumeTrue(FileMemory.isSupported(), "not Linux");
+        try (PageFile file = open()) {
+            Process stat = new ProcessBuilder("stat", "-c", "%b %B %i", path.toString()).start();
+            String[] numbers = new String(stat.getInputStream().readAllBytes(), StandardCharsets.US_ASCII)
+                    .strip()
+                    .split(" ");
+            assumeTrue(log.lines().stream().noneMatch(line -> line.contains("cannot allocate")), "the file system cannot");
+            assertThat(file.slots()).isPositive();
+            assertThat(Long.parseLong(numbers[0]) * Long.parseLong(numbers[1])).isGreaterThanOrEqualTo(Files.size(path));
+            assertThat(Files.readAllLines(Path.of("/proc/locks")))
+                    .anyMatch(line -> line.contains("WRITE " + ProcessHandle.current().pid() + " ")
+                            && line.contains(":" + numbers[2] + " "));
+        }
     }
 
     private static Map<Integer, Long> generations(PageFile file) {

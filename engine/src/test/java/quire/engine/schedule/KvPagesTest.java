@@ -143,8 +143,13 @@ class KvPagesTest {
         private final int pageTokens;
 
         Cache(int pageCount, int pageTokens, long hashMask) {
+            this(pageCount, 0, pageTokens, hashMask);
+        }
+
+        Cache(int pageCount, int overflow, int pageTokens, long hashMask) {
             this.pageTokens = pageTokens;
-            pages = new KvPages(pageCount, pageTokens, 8, 1000, new PrefixIndex(pageCount, pageTokens, 5, hashMask));
+            PrefixIndex index = new PrefixIndex(pageCount + overflow, pageTokens, 5, hashMask);
+            pages = new KvPages(pageCount, pageTokens, 8, 1000, index, null, 0, 0, overflow);
         }
 
         /** Starts a row and computes its text; returns how many tokens were cached, or -1 if there are too few pages. */
@@ -341,7 +346,7 @@ class KvPagesTest {
     @Test
     void adopt_pagesWithoutAState_areTakenWithOneThatHasIt() {
         PrefixIndex index = new PrefixIndex(12, 2, 7, -1);
-        KvPages pages = new KvPages(12, 2, 2, 16, index, null, 0, 2);
+        KvPages pages = new KvPages(12, 2, 2, 16, index, null, 0, 2, 0);
         SavedStates states = requireNonNull(pages.states());
         int[] text = "aabbccddx".chars().toArray();
         CachedPrefix prefix = new CachedPrefix(CacheSalt.NONE);
@@ -376,7 +381,7 @@ class KvPagesTest {
     /** The row that holds a state is cancelled before its first step. */
     @Test
     void release_rowThatHasNotBegun_releasesItsState() {
-        KvPages pages = new KvPages(8, 2, 2, 8, new PrefixIndex(8, 2, 7, -1), null, 0, 1);
+        KvPages pages = new KvPages(8, 2, 2, 8, new PrefixIndex(8, 2, 7, -1), null, 0, 1, 0);
         SavedStates states = requireNonNull(pages.states());
         int[] text = "aab".chars().toArray();
         CachedPrefix prefix = new CachedPrefix(CacheSalt.NONE);
@@ -459,6 +464,127 @@ class KvPagesTest {
                 assertThat(cache.pages.used()).isEqualTo(beginnings.size() + tails);
             }
         }
+    }
+
+    /** Eight pages of four tokens, six of them for a row, and four more on disk. */
+    private static Cache withOverflow() {
+        return new Cache(8, 4, 4, -1);
+    }
+
+    private static final String SIX_PAGES = "aaaabbbbccccddddeeeeffff";
+
+    @Test
+    void begin_longerThanThePool_hasOverflowPagesBehindThreeQuarters() {
+        Cache cache = withOverflow();
+
+        assertThat(cache.start(0, SIX_PAGES + "gggghhhhx")).isZero();
+
+        assertThat(cache.table(0)).endsWith(8, 9, 10).hasSize(9);
+        assertThat(cache.pages.used()).isEqualTo(6);
+        assertThat(cache.pages.available()).isEqualTo(2);
+        assertThat(cache.pages.overflowUsed()).isEqualTo(3);
+        assertThat(cache.start(1, "zzzzy")).as("beside it").isZero();
+        cache.release(0);
+        assertThat(cache.pages.overflowUsed()).isZero();
+    }
+
+    @Test
+    void begin_anotherRowHasOverflowPages_isRefusedUntilItEnds() {
+        Cache cache = withOverflow();
+        cache.start(0, SIX_PAGES + "gggghhhhx");
+
+        assertThat(cache.start(1, SIX_PAGES + "yyyyx")).isEqualTo(-1);
+        assertThat(cache.start(1, SIX_PAGES)).as("without overflow").isEqualTo(20);
+        assertThat(cache.pages.reserve(1, 25)).isFalse();
+        assertThat(cache.pages.lacksOverflow(1, 25)).isTrue();
+        assertThat(cache.pages.lacksOverflow(0, 25)).isFalse();
+        cache.release(0);
+
+        assertThat(cache.pages.reserve(1, 25)).isTrue();
+        assertThat(cache.table(1)).endsWith(8);
+        cache.pages.checkIntegrity();
+    }
+
+    @Test
+    void match_nextTurnOfALongText_findsItsOverflowPages() {
+        Cache cache = withOverflow();
+        cache.start(0, SIX_PAGES + "gggghhhhx");
+        assertThat(cache.cached(SIX_PAGES + "gggghhhhx")).as("while a row has them").isEqualTo(24);
+        cache.release(0);
+
+        assertThat(cache.cached(SIX_PAGES + "gggghhhhx")).isEqualTo(32);
+        assertThat(cache.start(1, SIX_PAGES + "ggggiiiix")).isEqualTo(28);
+
+        cache.release(1);
+        assertThat(cache.cached(SIX_PAGES + "gggghhhhx")).as("page 9 has another text").isEqualTo(28);
+        assertThat(cache.cached(SIX_PAGES + "ggggiiiix")).isEqualTo(32);
+    }
+
+    @Test
+    void take_pageBeforeTheOverflow_forgetsWhatFollows() {
+        Cache cache = withOverflow();
+        cache.start(0, SIX_PAGES + "gggghhhhx");
+        cache.release(0);
+
+        cache.start(1, "zzzzyyyyx"); // two free pages, and the last page of the long text
+
+        assertThat(cache.cached(SIX_PAGES + "gggghhhhx")).isEqualTo(20);
+        assertThat(cache.pages.evictions()).isEqualTo(1);
+    }
+
+    @Test
+    void fork_rowWithOverflowPages_isRefused() {
+        Cache cache = withOverflow();
+        cache.start(0, SIX_PAGES + "gggg");
+
+        assertThat(cache.pages.fork(0, 1, 28)).isFalse();
+        assertThat(cache.pages.fork(0, 1, 24)).isTrue();
+        cache.pages.checkIntegrity();
+    }
+
+    @Test
+    void randomTexts_withOverflow_holdOnePageForEachBeginning() {
+        long hits = 0;
+        for (long seed = 0; seed < 60; seed++) {
+            SplittableRandom random = new SplittableRandom(seed);
+            int pageTokens = 1 + random.nextInt(3);
+            int memory = 4 + random.nextInt(12);
+            int overflow = 1 + random.nextInt(10);
+            int most = (KvPages.rowMemory(memory) + overflow) * pageTokens;
+            Cache cache = new Cache(memory, overflow, pageTokens, random.nextBoolean() ? -1 : random.nextInt(4));
+            String[] texts = new String[8];
+            Arrays.fill(texts, "");
+            for (int i = 0; i < 200; i++) {
+                int row = random.nextInt(texts.length);
+                cache.release(row);
+                texts[row] = "";
+                String last = texts[random.nextInt(texts.length)];
+                StringBuilder text =
+                        new StringBuilder(last.substring(0, last.isEmpty() ? 0 : random.nextInt(last.length())));
+                for (int length = 1 + random.nextInt(most); text.length() < length; ) {
+                    text.append((char) ('a' + random.nextInt(2)));
+                }
+                int cached = cache.start(row, text.toString());
+                if (cached >= 0) {
+                    texts[row] = text.toString();
+                }
+                hits += cached > KvPages.rowMemory(memory) * pageTokens ? 1 : 0;
+                Set<String> beginnings = new HashSet<>();
+                int tails = 0;
+                int places = 0;
+                for (String held : texts) {
+                    int inMemory = Math.min(held.length(), KvPages.rowMemory(memory) * pageTokens);
+                    for (int end = pageTokens; end <= inMemory; end += pageTokens) {
+                        beginnings.add(held.substring(0, end));
+                    }
+                    tails += inMemory % pageTokens > 0 ? 1 : 0;
+                    places = Math.max(places, Math.ceilDiv(held.length(), pageTokens) - KvPages.rowMemory(memory));
+                }
+                assertThat(cache.pages.used()).isEqualTo(beginnings.size() + tails);
+                assertThat(cache.pages.overflowUsed()).isEqualTo(Math.max(0, places));
+            }
+        }
+        assertThat(hits).as("hits of overflow pages").isPositive();
     }
 
     @Test

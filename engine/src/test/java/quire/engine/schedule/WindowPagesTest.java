@@ -21,7 +21,7 @@ class WindowPagesTest {
 
     private static KvPages pages(int window, boolean chunked, int windowPages) {
         WindowLayers layers = new WindowLayers(window, chunked, windowPages + OF_STEP);
-        return new KvPages(PAGES, PAGE, ROWS, 64, new PrefixIndex(PAGES, PAGE, 5, -1), layers, STEP, 0);
+        return new KvPages(PAGES, PAGE, ROWS, 64, new PrefixIndex(PAGES, PAGE, 5, -1), layers, STEP, 0, 0);
     }
 
     /** Starts a row and computes its text in steps; returns how many tokens were cached. */

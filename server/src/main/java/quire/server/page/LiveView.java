@@ -79,6 +79,8 @@ public final class LiveView {
                 .put("total_pages", stats.totalPages())
                 .put("used_window_pages", stats.usedWindowPages())
                 .put("total_window_pages", stats.totalWindowPages())
+                .put("used_overflow_pages", stats.usedOverflowPages())
+                .put("total_overflow_pages", stats.totalOverflowPages())
                 .put("page_tokens", view.pageTokens())
                 .put("prompt_tokens", stats.promptTokens())
                 .put("cached_tokens", stats.prefixCache().hitTokens())

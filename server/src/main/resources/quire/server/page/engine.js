@@ -96,6 +96,8 @@ function draw(view) {
     'KV pages in use': `${stats.used_pages} of ${stats.total_pages}`,
     ...(stats.total_window_pages
       ? {'window pages in use': `${stats.used_window_pages} of ${stats.total_window_pages}`} : {}),
+    ...(stats.total_overflow_pages
+      ? {'pages on disk in use': `${stats.used_overflow_pages} of ${stats.total_overflow_pages}`} : {}),
     'Prompt tokens cached': asked ? Math.round(100 * stats.cached_tokens / asked) + ' %' : 'none',
     'Draft tokens accepted': drafts,
     Preemptions: stats.preemptions,

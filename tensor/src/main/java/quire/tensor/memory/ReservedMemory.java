@@ -23,7 +23,7 @@ import java.lang.invoke.MethodHandle;
  */
 public final class ReservedMemory {
     /** Size of a huge page in bytes, on x86-64 and on ARM64 with small pages of 4 KiB. */
-    static final long HUGE_PAGE = 2L << 20;
+    public static final long HUGE_PAGE = 2L << 20;
 
     static final long CACHE_LINE_BYTES = 64;
     private static final boolean LINUX = System.getProperty("os.name").equals("Linux");
