@@ -39,9 +39,10 @@ public final class FakeModel implements Model {
     private final int contextLength;
     private final int pageTokens;
     private final int pageCount;
+    private int overflowPages;
     private final int maxBatchTokens;
     private final int maxLogitRows;
-    private final long[] pages;
+    private long[] pages;
     private @Nullable WindowLayers windowLayers;
     private long[] windowPages = {};
     private @Nullable States states;
@@ -103,6 +104,14 @@ public final class FakeModel implements Model {
         windowLayers = layers;
         windowPages = new long[layers.pageCount() * pageTokens];
         Arrays.fill(windowPages, POISON);
+        return this;
+    }
+
+    /** Adds pages behind those in memory. Call it before the engine is built. */
+    public FakeModel withOverflow(int count) {
+        overflowPages = count;
+        pages = new long[(pageCount + count) * pageTokens];
+        Arrays.fill(pages, POISON);
         return this;
     }
 
@@ -437,6 +446,11 @@ public final class FakeModel implements Model {
     @Override
     public int pageCount() {
         return pageCount;
+    }
+
+    @Override
+    public int overflowPages() {
+        return overflowPages;
     }
 
     @Override

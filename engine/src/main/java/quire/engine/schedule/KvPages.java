@@ -147,6 +147,9 @@ public final class KvPages {
                     + " pages of " + pageTokens + " tokens and " + rows + " rows of " + maxTokens + " tokens");
         }
         this.pageTokens = pageTokens;
+        if (overflowPages > 0 && pageCount < 2) {
+            throw new IllegalArgumentException("overflow pages need at least 2 pages in the pool, not " + pageCount);
+        }
         int numbers = pageCount + overflowPages;
         rowMemory = overflowPages == 0 ? Integer.MAX_VALUE : rowMemory(pageCount);
         pagesPerRow = Math.min(overflowPages == 0 ? pageCount : rowMemory + overflowPages, pagesFor(maxTokens));

@@ -335,13 +335,42 @@ class EngineHistoryTest {
         assertThat(savedStates).as("saved states, in all steps").isGreaterThan(10L * STATE_HISTORIES);
     }
 
+    /**
+     * The same with pages behind those in memory, for one sequence at a time: alone, with a KV file, and with layers that have
+     * a window.
+     */
+    @Test
+    void randomHistories_overflowPages_keepTheInvariants() throws IOException {
+        long preemptions = 0;
+        long overflowed = 0;
+        long hitTokens = 0;
+        for (long seed = 0; seed < STATE_HISTORIES; seed++) {
+            Path path = seed % 8 == 3 ? folder.resolve("overflow.kv") : null;
+            Layers layers = seed % 4 == 1 ? Layers.WINDOWS_AND_OVERFLOW : Layers.OVERFLOW;
+            History history = new History(seed, seed % 2 == 1, path, null, layers);
+            history.beams = seed % 16 == 2 && history.maxContext >= 8;
+            history.play(history.beams ? 60 : 0);
+            delete(path);
+            preemptions += history.preempted;
+            overflowed += history.overflowed;
+            hitTokens += history.loop.tracker().stats().prefixCache().hitTokens();
+        }
+        assertThat(preemptions).isGreaterThan(STATE_HISTORIES / 3);
+        assertThat(overflowed).isGreaterThan(STATE_HISTORIES);
+        assertThat(hitTokens).isGreaterThan(10L * STATE_HISTORIES);
+    }
+
     /** What a model has beside keys and values of all positions. */
     private enum Layers {
         PLAIN,
         /** Layers with a window, whose pages are apart. */
         WINDOWS,
         /** Recurrent layers, whose states are saved behind some pages. */
-        STATES
+        STATES,
+        /** Keys and values that are not in memory, of one sequence that is longer than the pool. */
+        OVERFLOW,
+        /** Both. */
+        WINDOWS_AND_OVERFLOW
     }
 
     private static void delete(@Nullable Path path) throws IOException {
@@ -384,7 +413,8 @@ class EngineHistoryTest {
         private long givenBack; // window pages before the windows, in all steps
         private long savedStates; // in all steps
         private long takenStates;
-        private long withoutPartner; // pages in the index, in all steps
+        private long withoutPartner;
+        private long overflowed; // pages in the index, in all steps
         private final IdentityHashMap<Sequence, Integer> missedSteps = new IdentityHashMap<>(); // in a row
         private boolean lastForGuests;
         private @Nullable Sequence lastHead;
@@ -424,7 +454,8 @@ class EngineHistoryTest {
             int context = 2 + random.nextInt(70);
             int pageTokens = 1 + random.nextInt(random.nextBoolean() ? 4 : 20);
             int pagesPerSequence = (context + pageTokens - 1) / pageTokens;
-            int pageCount = Math.max(1, pagesPerSequence / 2)
+            int least = layers == Layers.OVERFLOW || layers == Layers.WINDOWS_AND_OVERFLOW ? 2 : 1;
+            int pageCount = Math.max(least, pagesPerSequence / (2 * least))
                     + random.nextInt(random.nextBoolean() ? pagesPerSequence + 2 : pagesPerSequence * maxSequences);
             config = EngineConfig.builder()
                     .maxSequences(maxSequences)
@@ -444,15 +475,22 @@ class EngineHistoryTest {
             if (layers == Layers.STATES) {
                 model.withStates(maxSequences, 1 + new SplittableRandom(~seed).nextInt(3 * maxSequences));
             }
-            if (layers == Layers.WINDOWS) {
+            int most = pageCount;
+            if (layers == Layers.OVERFLOW || layers == Layers.WINDOWS_AND_OVERFLOW) {
+                int overflow = 1 + new SplittableRandom(~seed).nextInt(pagesPerSequence + 1);
+                model.withOverflow(overflow);
+                most = KvPages.rowMemory(pageCount) + overflow;
+            }
+            if (layers == Layers.WINDOWS || layers == Layers.WINDOWS_AND_OVERFLOW) {
                 SplittableRandom sizes = new SplittableRandom(~seed);
                 int positions = 1 + sizes.nextInt(sizes.nextBoolean() ? 8 : context);
                 int step = WindowLayers.stepPages(pageTokens, maxSequences, maxBatchedTokens);
-                int least = new WindowLayers(positions, false, 1).pages(pageTokens) + step;
-                int count = least + sizes.nextInt(sizes.nextBoolean() ? 3 : least + 1);
+                int window = new WindowLayers(positions, false, 1).pages(pageTokens) + step;
+                int count = window + sizes.nextInt(sizes.nextBoolean() ? 3 : window + 1);
                 model.withWindows(new WindowLayers(positions, sizes.nextInt(4) == 0, count));
             }
             draft = new FakeModel(vocabulary, context, pageTokens, pageCount, maxBatchedTokens, maxSequences)
+                    .withOverflow(model.overflowPages())
                     .differing(2 + random.nextInt(8));
             EngineLoop.Builder parts = EngineLoop.builder(model, new FakeTokenizer(), config)
                     .prefixHash(seed, trace == null ? HASH_MASKS[random.nextInt(HASH_MASKS.length)] : -1)
@@ -471,7 +509,7 @@ class EngineHistoryTest {
             }
             loop = parts.build();
             maxContext = loop.maxContext();
-            assertThat(maxContext).isEqualTo(Math.min(context, pageCount * pageTokens));
+            assertThat(maxContext).isEqualTo(Math.min(context, most * pageTokens));
             model.onForward(batch -> {
                 checkPlan(batch);
                 nanos += batch.rows();
@@ -934,7 +972,8 @@ class EngineHistoryTest {
             savedStates += stats.savedStates().used();
             assertThat(stats.savedStates().hits()).isEqualTo(takenStates);
             withoutPartner += loop.pages().indexedWithoutPartner();
-            for (int page = 0; page < model.pageCount(); page++) {
+            overflowed += stats.usedOverflowPages();
+            for (int page = 0; page < model.pageCount() + model.overflowPages(); page++) {
                 if (loop.pages().isFree(page)) {
                     model.poison(page);
                     draft.poison(page);
