@@ -8,6 +8,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -344,6 +345,32 @@ class BeamSearchTest {
                     .extracting(BeamReference.Found::tokens)
                     .isEqualTo(first.stream().map(BeamReference.Found::tokens).toList());
         }
+    }
+
+    /** The whole search may have found better answers than those that had ended. */
+    @Test
+    void timeout_afterAnswersHaveEnded_isTheReasonOfAll() {
+        List<Integer> ends = IntStream.range(3, FakeTokenizer.VOCABULARY_SIZE)
+                .filter(token -> token % 8 == 0)
+                .boxed()
+                .toList();
+        int cut = 0;
+        for (int length = 1; length < 12; length++) {
+            Request request = Requests.of("x".repeat(length), 30);
+            Request late = new Request(
+                            request.prompt(),
+                            request.params().toBuilder().stopTokens(ends).build())
+                    .withScheduling(Scheduling.DEFAULT.withTimeout(Duration.ofNanos(length + 15)));
+            try (Steps steps = Steps.roomy(2)) {
+                List<TokenStream> streams = steps.loop.submit(late, new BeamSearch(2, 1, EarlyStopping.NEVER));
+                steps.play();
+                List<BeamReference.Found> found = found(streams);
+                boolean isLate = found.getFirst().reason() == FinishReason.TIMEOUT;
+                assertThat(found).allMatch(each -> (each.reason() == FinishReason.TIMEOUT) == isLate);
+                cut += isLate && found.stream().anyMatch(each -> ends.contains(each.tokens().getLast())) ? 1 : 0;
+            }
+        }
+        assertThat(cut).as("searches with an answer that had ended").isPositive();
     }
 
     @Test

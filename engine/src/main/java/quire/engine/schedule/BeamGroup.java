@@ -328,10 +328,14 @@ final class BeamGroup {
     /**
      * The answers, best first.
      *
-     * @param reason why the search ends before it has all of them; then the beams are answers too
+     * @param reason why the search ends before it has all of them; then the beams are answers too, and it is the reason of all:
+     *     also of those that had ended, since the whole search may have found better ones
      */
     List<Answer> answers(@Nullable FinishReason reason) {
-        List<Answer> all = new ArrayList<>(answers);
+        List<Answer> all = new ArrayList<>();
+        for (Answer answer : answers) {
+            all.add(reason == null ? answer : new Answer(answer.tokens, answer.logprobs, answer.score, reason));
+        }
         if (reason != null && generated > 0) {
             for (Sequence sequence : beams) {
                 Beam beam = beamOf(sequence);

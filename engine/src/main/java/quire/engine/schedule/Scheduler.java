@@ -547,7 +547,7 @@ final class Scheduler {
         sequence.match(pages);
         for (int i = running.size() - 1; i >= 0; i--) {
             Sequence last = running.get(i);
-            if (last.tenant().running() > 1
+            if (runsEarlier(last.tenant(), i)
                     && last.priority >= sequence.priority
                     && runsEarlier(last, i)
                     && pages.missingWithout(running, i, i + 1, sequence.prefix, tokens) + growing <= pages.available()
@@ -639,10 +639,15 @@ final class Scheduler {
 
     /** Plans one token for each decoding sequence that is not left out or paused. */
     private void planDecoding() {
-        for (int i = 0; i < running.size(); i++) {
+        int i = 0;
+        while (i < running.size()) {
             Sequence sequence = running.get(i);
             if (sequence.isDecoding() && !sequence.isLeftOut && !isPaused(sequence) && reserveOrPreempt(sequence)) {
                 plan.add(sequence, 1);
+            }
+            i = Math.min(i + 1, running.size());
+            while (i > 0 && sequence.isBefore(running.get(i - 1))) { // it was preempted, or one before it
+                i--;
             }
         }
     }
