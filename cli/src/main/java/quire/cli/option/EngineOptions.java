@@ -39,7 +39,9 @@ public final class EngineOptions {
             paramLabel = "N",
             defaultValue = "0",
             description =
-                    "Maximum tokens of one sequence, prompt and answer (default: the context that the model was trained for).")
+                    "Maximum tokens of one sequence, prompt and answer (default: the context that the model was trained for, or"
+                            + " what the KV pages in memory hold if that is less). With --kv-disk it may be more than these"
+                            + " hold.")
     private int maxContext;
 
     @Mixin
@@ -127,7 +129,8 @@ public final class EngineOptions {
             names = "--kv-disk-size",
             paramLabel = "SIZE",
             converter = ByteSize.class,
-            description = "Size of the --kv-disk file at most, such as 20GiB (default 4GiB).")
+            description = "Size on disk at most, such as 20GiB (default 4GiB): of the --kv-disk file, and of the pages of a"
+                    + " sequence that is longer than the memory holds.")
     private @Nullable Long kvDiskBytes;
 
     @Mixin
