@@ -175,9 +175,11 @@ final class Tenants {
             if (move > 0) {
                 last = lastStarted(running, tenant, lastStarted(waiting, tenant, lastStarted(parked, tenant, last)));
             }
-            move(parked, tenant, last, move); // first: the members of a beam search are sorted by their leader's place
+            move(parked, tenant, last, move);
             move(waiting, tenant, last, move);
             move(running, tenant, last, move);
+            sort(waiting); // behind all moves: members of a beam search are sorted by their leader, which may be in another list
+            sort(running);
         }
     }
 
@@ -193,16 +195,18 @@ final class Tenants {
         return last;
     }
 
-    private static void move(List<Sequence> sorted, Tenant tenant, long last, double move) {
-        boolean moved = false;
-        for (int i = 0; i < sorted.size(); i++) {
-            Sequence sequence = sorted.get(i);
+    private static void move(List<Sequence> sequences, Tenant tenant, long last, double move) {
+        for (int i = 0; i < sequences.size(); i++) {
+            Sequence sequence = sequences.get(i);
             if (sequence.tenant == tenant && sequence.number > last) {
                 sequence.place += move;
-                moved = true;
             }
         }
-        for (int i = 1; moved && i < sorted.size(); i++) { // insertion: the list is nearly sorted
+    }
+
+    /** Sorts by insertion, because the list is nearly sorted. */
+    private static void sort(List<Sequence> sorted) {
+        for (int i = 1; i < sorted.size(); i++) {
             Sequence sequence = sorted.get(i);
             int place = i;
             for (; place > 0 && sequence.isBefore(sorted.get(place - 1)); place--) {
