@@ -16,6 +16,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.TreeMap;
+import java.util.stream.LongStream;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
@@ -70,6 +71,8 @@ class EngineHistoryTest {
     private static final int WINDOW_HISTORIES = 400 * FACTOR;
 
     private static final int STATE_HISTORIES = 400 * FACTOR;
+    /** Histories with overflow pages that have found faults. */
+    private static final long[] OVERFLOW_SEEDS = {418, 1379, 4722, 5170};
 
     /** Bits of the prefix index's hash: with none or few of them, many different texts have equal hashes. */
     private static final long[] HASH_MASKS = {0, 3, -1};
@@ -344,7 +347,9 @@ class EngineHistoryTest {
         long preemptions = 0;
         long overflowed = 0;
         long hitTokens = 0;
-        for (long seed = 0; seed < STATE_HISTORIES; seed++) {
+        long[] seeds = LongStream.concat(LongStream.range(0, STATE_HISTORIES), LongStream.of(OVERFLOW_SEEDS))
+                .toArray();
+        for (long seed : seeds) {
             Path path = seed % 8 == 3 ? folder.resolve("overflow.kv") : null;
             Layers layers = seed % 4 == 1 ? Layers.WINDOWS_AND_OVERFLOW : Layers.OVERFLOW;
             History history = new History(seed, seed % 2 == 1, path, null, layers);
