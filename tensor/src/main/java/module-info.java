@@ -7,5 +7,6 @@ module quire.tensor {
     exports quire.tensor;
     exports quire.tensor.machine;
     exports quire.tensor.memory to
-            quire.model;
+            quire.model,
+            quire.engine;
 }

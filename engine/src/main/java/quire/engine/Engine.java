@@ -169,7 +169,7 @@ public final class Engine implements AutoCloseable {
             Decoder.Overflow overflow = kvDisk == null || plan.overflowPages() == 0
                     ? null
                     : new Decoder.Overflow(
-                            plan.overflowPages(), kvDisk.toAbsolutePath().getParent());
+                            plan.overflowPages(), requireNonNull(kvDisk.toAbsolutePath().getParent()));
             Decoder decoder = Decoder.load(
                     file,
                     computed,
@@ -197,9 +197,9 @@ public final class Engine implements AutoCloseable {
                         kernels,
                         workers,
                         new Decoder.Capacity(
-                                config.kvType(),
-                                config.pageTokens(),
-                                plan.pageCount(),
+                                        config.kvType(),
+                                        config.pageTokens(),
+                                        plan.pageCount(),
                                         config.maxBatchedTokens(),
                                         config.maxSequences())
                                 .with(overflow),

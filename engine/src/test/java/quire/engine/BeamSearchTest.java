@@ -367,7 +367,12 @@ class BeamSearchTest {
                 List<BeamReference.Found> found = found(streams);
                 boolean isLate = found.getFirst().reason() == FinishReason.TIMEOUT;
                 assertThat(found).allMatch(each -> (each.reason() == FinishReason.TIMEOUT) == isLate);
-                cut += isLate && found.stream().anyMatch(each -> ends.contains(each.tokens().getLast())) ? 1 : 0;
+                cut += isLate
+                                && found.stream()
+                                        .anyMatch(each ->
+                                                ends.contains(each.tokens().getLast()))
+                        ? 1
+                        : 0;
             }
         }
         assertThat(cut).as("searches with an answer that had ended").isPositive();

@@ -230,8 +230,9 @@ class MemoryPlanTest {
 
         assertThatIllegalArgumentException()
                 .isThrownBy(() -> plan(config, 0, 0, 100 * GIB))
-                .withMessage("maxContext is 4096 tokens, of which 2560 have no room in memory and take 1.25 GiB on disk,"
-                        + " but kvDiskBytes is 1 GiB: raise it above that, or set maxContext to at most 2048");
+                .withMessage(
+                        "maxContext is 4096 tokens, of which 2560 have no room in memory and take 1.25 GiB on disk,"
+                                + " but kvDiskBytes is 1 GiB: raise it above that, or set maxContext to at most 2048");
     }
 
     private static long heapAtStart(MemoryPlan plan) {

@@ -914,7 +914,8 @@ class PromiseTest {
                 .kvDisk(folder.resolve("all.kv"))
                 .kvDiskBytes(16 << 20)
                 .build();
-        scarce = scarce.toBuilder().kvCacheBytes(pages * pageBytes(file, scarce)).build();
+        scarce =
+                scarce.toBuilder().kvCacheBytes(pages * pageBytes(file, scarce)).build();
         long preemptions = 0;
         long hitTokens = 0;
         long readBytes = 0;
@@ -1111,6 +1112,7 @@ class PromiseTest {
         static final int SCARCE_PAGES = 34;
         /** Fewer than the longest chats have. */
         static final int SHORT_PAGES = 12;
+
         private static final int CHATS = 10;
         private static final int TURNS = 3;
 
@@ -1161,7 +1163,9 @@ class PromiseTest {
 
         int mostPages() {
             return IntStream.range(0, requests.size())
-                    .map(i -> (requests.get(i).prompt().length + alone.get(i).tokens.size()) / 16)
+                    .map(i -> (requests.get(i).prompt().length
+                                    + alone.get(i).tokens.size())
+                            / 16)
                     .max()
                     .orElse(0);
         }

@@ -70,7 +70,8 @@ final class KvCache {
         }
         allPageBytes = ofPage;
         // A file can be mapped over memory of its own only, and smaller blocks share theirs.
-        MemorySegment pool = ReservedMemory.allocate(arena, overflow == null ? all : Math.max(all, ReservedMemory.HUGE_PAGE));
+        MemorySegment pool =
+                ReservedMemory.allocate(arena, overflow == null ? all : Math.max(all, ReservedMemory.HUGE_PAGE));
         layers = new MemorySegment[pageBytes.length];
         List<MemorySegment> inFile = new ArrayList<>();
         long first = 0;

@@ -129,8 +129,9 @@ public final class EngineOptions {
             names = "--kv-disk-size",
             paramLabel = "SIZE",
             converter = ByteSize.class,
-            description = "Size on disk at most, such as 20GiB (default 4GiB): of the --kv-disk file, and of the pages of a"
-                    + " sequence that is longer than the memory holds.")
+            description =
+                    "Size on disk at most, such as 20GiB (default 4GiB): of the --kv-disk file, and of the pages of a"
+                            + " sequence that is longer than the memory holds.")
     private @Nullable Long kvDiskBytes;
 
     @Mixin

@@ -91,12 +91,15 @@ class PageFileTest {
             String[] numbers = new String(stat.getInputStream().readAllBytes(), StandardCharsets.US_ASCII)
                     .strip()
                     .split(" ");
-            assumeTrue(log.lines().stream().noneMatch(line -> line.contains("cannot allocate")), "the file system cannot");
+            assumeTrue(
+                    log.lines().stream().noneMatch(line -> line.contains("cannot allocate")), "the file system cannot");
             assertThat(file.slots()).isPositive();
-            assertThat(Long.parseLong(numbers[0]) * Long.parseLong(numbers[1])).isGreaterThanOrEqualTo(Files.size(path));
+            assertThat(Long.parseLong(numbers[0]) * Long.parseLong(numbers[1]))
+                    .isGreaterThanOrEqualTo(Files.size(path));
             assertThat(Files.readAllLines(Path.of("/proc/locks")))
-                    .anyMatch(line -> line.contains("WRITE " + ProcessHandle.current().pid() + " ")
-                            && line.contains(":" + numbers[2] + " "));
+                    .anyMatch(line ->
+                            line.contains("WRITE " + ProcessHandle.current().pid() + " ")
+                                    && line.contains(":" + numbers[2] + " "));
         }
     }
 

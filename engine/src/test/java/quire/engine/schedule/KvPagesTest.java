@@ -509,14 +509,18 @@ class KvPagesTest {
     void match_nextTurnOfALongText_findsItsOverflowPages() {
         Cache cache = withOverflow();
         cache.start(0, SIX_PAGES + "gggghhhhx");
-        assertThat(cache.cached(SIX_PAGES + "gggghhhhx")).as("while a row has them").isEqualTo(24);
+        assertThat(cache.cached(SIX_PAGES + "gggghhhhx"))
+                .as("while a row has them")
+                .isEqualTo(24);
         cache.release(0);
 
         assertThat(cache.cached(SIX_PAGES + "gggghhhhx")).isEqualTo(32);
         assertThat(cache.start(1, SIX_PAGES + "ggggiiiix")).isEqualTo(28);
 
         cache.release(1);
-        assertThat(cache.cached(SIX_PAGES + "gggghhhhx")).as("page 9 has another text").isEqualTo(28);
+        assertThat(cache.cached(SIX_PAGES + "gggghhhhx"))
+                .as("page 9 has another text")
+                .isEqualTo(28);
         assertThat(cache.cached(SIX_PAGES + "ggggiiiix")).isEqualTo(32);
     }
 

@@ -222,9 +222,8 @@ public final class FileMemory {
             Linker linker = Linker.nativeLinker();
             SymbolLookup library = linker.defaultLookup();
             Linker.Option errno = Linker.Option.captureCallState("errno");
-            Linker.Option[] options = variadic.length == 0
-                    ? new Linker.Option[] {errno}
-                    : new Linker.Option[] {errno, variadic[0]};
+            Linker.Option[] options =
+                    variadic.length == 0 ? new Linker.Option[] {errno} : new Linker.Option[] {errno, variadic[0]};
             return linker.downcallHandle(library.findOrThrow(name), descriptor, options);
         }
     }
