@@ -80,7 +80,7 @@ final class PairTable {
     private int slot(int left, int right) {
         long key = ((long) left << 32) | (right & 0xFFFF_FFFFL);
         long mixed = key * MULTIPLIER;
-        int slot = (int) ((mixed ^ (mixed >>> 32)) * MULTIPLIER >>> shift);
+        int slot = (int) (((mixed ^ (mixed >>> 32)) * MULTIPLIER) >>> shift);
         while (slots[slot] != 0) {
             int at = ENTRY * (slots[slot] - 1);
             if (entries[at] == left && entries[at + 1] == right) {
