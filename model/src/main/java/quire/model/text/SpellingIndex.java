@@ -60,7 +60,7 @@ final class SpellingIndex {
 
     /** The slot of a string, or the empty one where it would be. */
     private int slot(byte[] bytes, int from, int to) {
-        long hash = to - from;
+        long hash = (long) to - from;
         for (int i = from; i < to; i++) {
             hash = (hash ^ bytes[i]) * PairTable.MULTIPLIER;
         }
