@@ -10,6 +10,8 @@ import java.util.concurrent.Semaphore;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
 import quire.engine.Scheduling;
@@ -130,35 +132,13 @@ class FairnessTest {
     void refusals_ofAClientThatDoesNotWait_comeLaterEachTime() throws Exception {
         ManualTimers time = new ManualTimers();
         Semaphore begun = new Semaphore(0);
-        TestServer.Builder builder = TestServer.builder()
-                .maxSequences(1)
-                .maxQueued(1)
-                .timers(time)
-                .onForward(batch -> {
-                    begun.release();
-                    steps.acquireUninterruptibly();
-                });
-        try (TestServer server = builder.start();
+        try (TestServer server = oneByOne(time, begun);
                 Permits _ = () -> steps.release(1000)) {
             fillQueue(server, begun);
             String request = RawClient.post("/v1/completions", GOOD);
             RawClient client = client(1, server);
             assertThat(client.send(request).response().status()).isEqualTo(429);
-            try (RawClient probe = client(1, server)) {
-                for (int ticks : new int[] {1, 1, 2, 3, 5, 5}) {
-                    client.send(request);
-                    time.advance(Duration.ofMillis(50 * ticks - 1));
-                    for (int i = 0; i < 2; i++) { // so that the event loop has read all that was sent
-                        assertThat(probe.send(RawClient.get("/health/live"))
-                                        .response()
-                                        .status())
-                                .isEqualTo(200);
-                    }
-                    assertThat(client.hasInput()).isFalse();
-                    time.advance(Duration.ofMillis(1));
-                    assertThat(client.response().status()).isEqualTo(429);
-                }
-            }
+            assertRefusedAfter(new int[] {1, 1, 2, 3, 5, 5}, client, request, server, time);
             RawClient other = client(1, server);
             assertThat(other.send(request + request).response().status())
                     .as("on another connection")
@@ -184,13 +164,112 @@ class FairnessTest {
         }
     }
 
-    /** One request runs, and one waits, which is all that may. */
+    /** A server that runs one request, and in whose queue one may wait. */
+    private TestServer oneByOne(ManualTimers time, Semaphore begun) {
+        return TestServer.builder()
+                .maxSequences(1)
+                .maxQueued(1)
+                .timers(time)
+                .onForward(batch -> {
+                    begun.release();
+                    steps.acquireUninterruptibly();
+                })
+                .start();
+    }
+
+    /** Each successive request on a connection is refused after so many ticks of 50 ms, and not before. */
+    private void assertRefusedAfter(
+            int[] allTicks, RawClient client, String request, TestServer server, ManualTimers time) throws IOException {
+        try (RawClient probe = client(1, server)) {
+            for (int ticks : allTicks) {
+                client.send(request);
+                time.advance(Duration.ofMillis(50 * ticks - 1));
+                for (int i = 0; i < 2; i++) { // so that the event loop has read all that was sent
+                    assertThat(probe.send(RawClient.get("/health/live"))
+                                    .response()
+                                    .status())
+                            .isEqualTo(200);
+                }
+                assertThat(client.hasInput()).isFalse();
+                time.advance(Duration.ofMillis(1));
+                assertThat(client.response().status()).isEqualTo(429);
+            }
+        }
+    }
+
+    /**
+     * A user's name is in the body, so the queue is full for the user only when the body's JSON is there. A prompt that is none
+     * shows that no more is read.
+     */
+    @ParameterizedTest
+    @CsvSource(
+            quoteCharacter = '|',
+            value = {
+                "/v1/completions, |{\"prompt\":{},\"user\":\"ann\"}|",
+                "/v1/completions, |{\"prompt\":{},\"safety_identifier\":\"ann\"}|",
+                "/infill, |{\"input_prefix\":{},\"user\":\"ann\"}|",
+                "/v1/chat/completions, |{\"messages\":{},\"user\":\"ann\"}|",
+                "/v1/responses, |{\"input\":{},\"user\":\"ann\"}|",
+                "/v1/messages, |{\"messages\":{},\"metadata\":{\"user_id\":\"ann\"}}|",
+                "/v1/embeddings, |{\"input\":{},\"user\":\"ann\"}|",
+                "/v1/rerank, |{\"query\":{},\"user\":\"ann\"}|",
+                "/v1/score, |{\"text_1\":{},\"user\":\"ann\"}|"
+            })
+    void request_ofAUserWhoseQueueIsFull_isRefusedBeforeItsPromptIsRead(String path, String body) throws Exception {
+        ManualTimers time = new ManualTimers();
+        Semaphore begun = new Semaphore(0);
+        try (TestServer server = oneByOne(time, begun);
+                Permits _ = () -> steps.release(1000)) {
+            fillQueue(server, begun, "user ann");
+            RawClient client = client(1, server);
+            RawClient.Response refused = client.send(RawClient.post(path, body)).response();
+            assertThat(refused.status()).isEqualTo(429);
+            assertThat(refused.headers()).containsKey("retry-after").doesNotContainKey("connection");
+            assertThat(refused.body()).contains("the queue is full: 1 requests wait already");
+            RawClient other = client(1, server);
+            assertThat(other.send(RawClient.post(path, body.replace("ann", "bob")))
+                            .response()
+                            .status())
+                    .as("another user's request is read, and its prompt is none")
+                    .isEqualTo(400);
+            assertThat(other.send(RawClient.get("/metrics")).response().body())
+                    .contains(
+                            "quire_http_responses_total{model_name=\"fake\",status=\"429\"} 1\n",
+                            "quire_request_started_total{model_name=\"fake\"} 2\n");
+            assertRefusedAfter(new int[] {1}, client, RawClient.post(path, body), server, time);
+        }
+    }
+
+    @Test
+    void refusals_ofAUserWhoDoesNotWait_comeLaterEachTime() throws Exception {
+        ManualTimers time = new ManualTimers();
+        Semaphore begun = new Semaphore(0);
+        try (TestServer server = oneByOne(time, begun);
+                Permits _ = () -> steps.release(1000)) {
+            fillQueue(server, begun, "user ann");
+            String request = RawClient.post("/v1/completions", GOOD.replace("{", "{\"user\":\"ann\","));
+            RawClient client = client(1, server);
+            assertThat(client.send(request).response().status()).isEqualTo(429);
+            assertRefusedAfter(new int[] {1, 1, 2, 3, 5, 5}, client, request, server, time);
+            steps.release(1000);
+            server.awaitIdle();
+            client.send(request);
+            time.advance(Duration.ofMillis(250));
+            assertThat(client.response().status()).isEqualTo(200);
+            assertThat(client.send(request).response().status())
+                    .as("at once after an answer")
+                    .isEqualTo(200);
+        }
+    }
+
     private static void fillQueue(TestServer server, Semaphore begun) throws InterruptedException {
+        fillQueue(server, begun, "address 127.0.0.1"); // as the clients of the tests
+    }
+
+    /** One request of a tenant runs, and one waits, which is all that may. */
+    private static void fillQueue(TestServer server, Semaphore begun, String tenant) throws InterruptedException {
         Request request = new Request(
-                new int[] {3},
-                SamplingParams.builder().build(),
-                null,
-                Scheduling.DEFAULT.withTenant("address 127.0.0.1", 1)); // as the clients of the tests
+                new int[] {3}, SamplingParams.builder().build(), null, Scheduling.DEFAULT.withTenant(tenant, 1));
         server.engine.submit(request);
         begun.acquire();
         server.engine.submit(request);

@@ -10,6 +10,7 @@ import java.util.Queue;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import quire.engine.DiskTierStats;
 import quire.engine.EngineConfig;
@@ -124,6 +125,7 @@ public final class RequestTracker {
      */
     void accept(List<Sequence> group, Queue<Sequence> inbox) {
         Sequence first = group.getFirst();
+        Supplier<OverloadedException> refusal;
         lock.lock();
         try {
             switch (admission) {
@@ -132,20 +134,23 @@ public final class RequestTracker {
                 case CLOSED -> throw new IllegalStateException("the engine is closed");
                 case BROKEN -> throw new IllegalStateException("the engine is broken: " + failure, failure);
             }
-            if (first.isBackground()) {
-                requireRoomInBackground(group.size(), first.promptLength);
-            } else {
-                requireRoom(first.tenantName, group.size(), first.promptLength);
+            refusal = first.isBackground()
+                    ? refusalInBackground(group.size(), first.promptLength)
+                    : refusal(first.tenantName, group.size(), first.promptLength);
+            if (refusal == null) {
+                for (Sequence sequence : group) {
+                    started++;
+                    sequence.queuedTokens = queueSpeed.tokens(sequence.promptLength, sequence.maxNewTokens);
+                    sequence.expectedWait = queueSpeed.uncorrectedSeconds(queuedTokens);
+                    enter(sequence);
+                }
+                inbox.add(first);
             }
-            for (Sequence sequence : group) {
-                started++;
-                sequence.queuedTokens = queueSpeed.tokens(sequence.promptLength, sequence.maxNewTokens);
-                sequence.expectedWait = queueSpeed.uncorrectedSeconds(queuedTokens);
-                enter(sequence);
-            }
-            inbox.add(first);
         } finally {
             lock.unlock();
+        }
+        if (refusal != null) {
+            throw refusal.get();
         }
     }
 
@@ -155,26 +160,41 @@ public final class RequestTracker {
      * @throws OverloadedException if the queue is full
      */
     public void checkRoom(String tenant) {
+        Supplier<OverloadedException> refusal;
         lock.lock();
         try {
-            if (admission == Admission.OPEN) {
-                requireRoom(tenant, 1, 1);
-            }
+            refusal = admission == Admission.OPEN ? refusal(tenant, 1, 1) : null;
         } finally {
             lock.unlock();
         }
+        if (refusal != null) {
+            throw refusal.get();
+        }
     }
 
-    private void requireRoom(String tenant, int requests, int promptTokens) {
+    /**
+     * Why there is no room for a request; null if there is. The engine may wait for the lock, so the words are made
+     * without it.
+     */
+    private @Nullable Supplier<OverloadedException> refusal(String tenant, int requests, int promptTokens) {
         // Who has nothing in the queue is served soon, however long others wait.
         boolean isNew = !tenantToWaiting.containsKey(tenant);
         int before = waiting - backgroundWaiting;
         long tokensBefore = waitingTokens - backgroundTokens;
-        requireRoom(before, requests, limit(maxQueuedRequests, isNew));
-        requireRoomForTokens(tokensBefore, promptTokens, limit(maxQueuedTokens, isNew));
+        Supplier<OverloadedException> refusal = refusal(
+                before,
+                requests,
+                limit(maxQueuedRequests, isNew),
+                tokensBefore,
+                promptTokens,
+                limit(maxQueuedTokens, isNew));
+        if (refusal != null) {
+            return refusal;
+        }
         double seconds = queueSpeed.seconds(queuedTokens);
         if (before > 0 && !isNew && maxQueueSeconds > 0 && seconds > maxQueueSeconds) {
-            throw new OverloadedException(
+            int retryAfter = retryAfterSeconds();
+            return () -> new OverloadedException(
                     String.format(
                             Locale.ROOT,
                             "the queue is full: the requests in it need about %.1f s until they start, more than the %s s"
@@ -183,30 +203,42 @@ public final class RequestTracker {
                             BigDecimal.valueOf(maxQueueSeconds)
                                     .stripTrailingZeros()
                                     .toPlainString()),
-                    retryAfterSeconds());
+                    retryAfter);
         }
+        return null;
     }
 
-    private void requireRoomInBackground(int requests, int promptTokens) {
-        requireRoom(backgroundWaiting, requests, Math.max(1, maxQueuedRequests / SPARE));
-        requireRoomForTokens(backgroundTokens, promptTokens, Math.max(1, maxQueuedTokens / SPARE));
+    private @Nullable Supplier<OverloadedException> refusalInBackground(int requests, int promptTokens) {
+        return refusal(
+                backgroundWaiting,
+                requests,
+                Math.max(1, maxQueuedRequests / SPARE),
+                backgroundTokens,
+                promptTokens,
+                Math.max(1, maxQueuedTokens / SPARE));
     }
 
-    private void requireRoom(int before, int requests, long limit) {
+    /**
+     * The same by the limits alone.
+     *
+     * @param before requests that wait
+     * @param tokensBefore tokens of their prompts
+     */
+    private @Nullable Supplier<OverloadedException> refusal(
+            int before, int requests, long limit, long tokensBefore, int promptTokens, long tokenLimit) {
         int more = before == 0 ? 1 : requests; // an empty queue has room for a whole beam search
+        int retryAfter = retryAfterSeconds();
         if (before + more > limit) {
-            throw new OverloadedException(
-                    "the queue is full: " + before + " requests wait already", retryAfterSeconds());
+            return () ->
+                    new OverloadedException("the queue is full: " + before + " requests wait already", retryAfter);
         }
-    }
-
-    private void requireRoomForTokens(long before, int promptTokens, long limit) {
-        if (before > 0 && before + promptTokens > limit) {
-            throw new OverloadedException(
-                    "the queue is full: " + before + " prompt tokens wait already, and " + promptTokens
-                            + " more would exceed its " + limit,
-                    retryAfterSeconds());
+        if (tokensBefore > 0 && tokensBefore + promptTokens > tokenLimit) {
+            return () -> new OverloadedException(
+                    "the queue is full: " + tokensBefore + " prompt tokens wait already, and " + promptTokens
+                            + " more would exceed its " + tokenLimit,
+                    retryAfter);
         }
+        return null;
     }
 
     /** A limit of the queue; a little more for the first request of a tenant in it. */

@@ -4,6 +4,7 @@ import quire.server.api.AnswerService;
 import quire.server.api.ChatReader;
 import quire.server.api.Json;
 import quire.server.api.ServedModel;
+import quire.server.api.UserReader;
 import quire.server.http.ClientGoneException;
 import quire.server.http.Exchange;
 import quire.server.http.Response;
@@ -29,7 +30,7 @@ public final class MessagesApi {
 
     /** {@code POST /v1/messages}. */
     public void messages(Exchange exchange) throws ClientGoneException, InterruptedException {
-        answers.answer(exchange, reader::message);
+        answers.answer(exchange, UserReader.ANTHROPIC, reader::message);
     }
 
     /** {@code POST /v1/messages/count_tokens}. */

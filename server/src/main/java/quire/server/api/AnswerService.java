@@ -79,10 +79,10 @@ public final class AnswerService {
     }
 
     /** Reads the request with {@code reader} and sends its answer. */
-    public void answer(Exchange exchange, Function<Fields, AnswerRequest> reader)
+    public void answer(Exchange exchange, UserReader user, Function<Fields, AnswerRequest> reader)
             throws ClientGoneException, InterruptedException {
         checkAvailable(exchange);
-        answer(exchange, read(exchange, reader));
+        answer(exchange, read(exchange, user, reader));
     }
 
     /**
@@ -243,6 +243,26 @@ public final class AnswerService {
                     .mapToInt(stream -> stream.finish().completionTokens())
                     .sum());
         }
+    }
+
+    /**
+     * Reads a request as {@link #read(Exchange, Function)} does, unless the engine's queue is full for the user that it names:
+     * {@link #checkRoom} does not know this user. JSON takes little time; the rest, such as the prompt's tokens, takes more.
+     *
+     * @throws HttpException also 429 if the queue is full
+     */
+    public <T> T read(Exchange exchange, UserReader user, Function<Fields, T> reader) throws InterruptedException {
+        return read(exchange, body -> {
+            String named = exchange.background() || !exchange.owner().isEmpty() ? null : user.user(body);
+            if (named != null) {
+                try {
+                    engine.checkRoom(tenant(exchange, named));
+                } catch (OverloadedException e) {
+                    throw overloaded(e);
+                }
+            }
+            return reader.apply(body);
+        });
     }
 
     /**

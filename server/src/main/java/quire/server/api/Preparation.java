@@ -126,7 +126,11 @@ public final class Preparation implements AutoCloseable {
             }
             Task<T> task = new Task<>(client, bodyBytes <= SMALL_BYTES ? small : large, work);
             task.turns.add(task);
-            changed.signalAll();
+            if (task.turns == small) {
+                changed.signal(); // any thread takes it
+            } else {
+                changed.signalAll(); // the first thread takes no large one
+            }
             return task;
         } finally {
             lock.unlock();

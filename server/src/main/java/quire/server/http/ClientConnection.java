@@ -41,7 +41,7 @@ final class ClientConnection {
     private final String client;
     private long timer = NO_TIMER;
     private int unanswered;
-    private int refusals; // since a request has passed
+    private int refusals; // since a request was answered that had passed the gate
     private boolean paused;
     private boolean admitted;
     private boolean inputEnded;
@@ -156,9 +156,16 @@ final class ClientConnection {
             return;
         }
         answer.run();
-        paused = true;
-        channel.config().setAutoRead(false);
-        pauses.add(this, REFUSAL_TICKS[Math.min(refusals++, REFUSAL_TICKS.length - 1)]);
+        pause();
+    }
+
+    /** A request that had passed the gate was refused: the next one is read later. */
+    void pause() {
+        if (!paused) {
+            paused = true;
+            channel.config().setAutoRead(false);
+            pauses.add(this, REFUSAL_TICKS[Math.min(refusals++, REFUSAL_TICKS.length - 1)]);
+        }
     }
 
     /** Reads again. */
@@ -173,8 +180,8 @@ final class ClientConnection {
         }
     }
 
-    /** The gate lets a request pass. */
-    void onPassed() {
+    /** A request that had passed the gate is answered. */
+    void onAnswer() {
         refusals = 0;
     }
 

@@ -529,7 +529,7 @@ public final class HttpListener {
             });
             return;
         }
-        connection.onPassed();
+        exchange.setPassed();
         run(route.handler(), exchange);
     }
 

@@ -27,6 +27,7 @@ final class SocketExchange implements Exchange {
     private static final int BLOCK_BYTES = 64 << 10;
 
     private static final long NO_TIMER = -1;
+    private static final int TOO_MANY_REQUESTS = 429;
 
     private final HttpServerRequest request;
     private final HttpServerResponse response;
@@ -48,6 +49,7 @@ final class SocketExchange implements Exchange {
 
     // Used on the event loop only.
     private @Nullable Consumer<HttpException> bodyRefusal;
+    private boolean passed;
     private byte[] probe = {};
     private boolean writing;
     private long lastWrite;
@@ -306,6 +308,11 @@ final class SocketExchange implements Exchange {
         return end(Response.error(e, errors));
     }
 
+    /** Says that the gate has let the request pass. */
+    void setPassed() {
+        passed = true;
+    }
+
     /** Sets what refuses the request while its body comes in. */
     void setBodyRefusal(Consumer<HttpException> value) {
         bodyRefusal = value;
@@ -436,6 +443,11 @@ final class SocketExchange implements Exchange {
             response.putHeader("Connection", "close");
         }
         this.status = status;
+        if (passed && status == TOO_MANY_REQUESTS) {
+            connection.pause();
+        } else if (passed) {
+            connection.onAnswer();
+        }
         long idleSeconds = listener.settings().readTimeout().toSeconds();
         if (idleSeconds > 0 && !response.headers().contains("Connection", "close", true)) {
             response.putHeader("Keep-Alive", "timeout=" + idleSeconds);

@@ -11,6 +11,7 @@ import quire.server.api.Json;
 import quire.server.api.Parameter;
 import quire.server.api.Parameters;
 import quire.server.api.ServedModel;
+import quire.server.api.UserReader;
 import quire.server.api.Vectors;
 import quire.server.http.ClientGoneException;
 import quire.server.http.Exchange;
@@ -52,7 +53,7 @@ public final class EmbeddingsApi {
 
     /** {@code POST /v1/embeddings}. */
     public void embeddings(Exchange exchange) throws ClientGoneException, InterruptedException {
-        Read read = answers.read(exchange, this::read);
+        Read read = answers.read(exchange, UserReader.OPENAI, this::read);
         List<float[]> computed = vectors.compute(exchange, read.user, read.cacheSalt, read.priority, read.prompts);
         ObjectNode root = JSON.objectNode().put("object", "list");
         ArrayNode data = root.putArray("data");
@@ -89,7 +90,7 @@ public final class EmbeddingsApi {
                 vectors.tokens(body.require("input"), "input", encoding),
                 body.integer("dimensions", 1, vectors.width(), vectors.width()),
                 "base64".equals(format),
-                RequestReader.user(body),
+                UserReader.OPENAI.user(body),
                 RequestReader.cacheSalt(body),
                 body.integer("priority", Integer.MIN_VALUE, Integer.MAX_VALUE, 0));
     }

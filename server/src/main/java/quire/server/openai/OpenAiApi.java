@@ -4,6 +4,7 @@ import quire.server.api.AnswerService;
 import quire.server.api.ChatReader;
 import quire.server.api.Parameters;
 import quire.server.api.ServedModel;
+import quire.server.api.UserReader;
 import quire.server.http.ClientGoneException;
 import quire.server.http.Exchange;
 
@@ -30,16 +31,16 @@ public final class OpenAiApi {
 
     /** {@code POST /v1/completions}. */
     public void completions(Exchange exchange) throws ClientGoneException, InterruptedException {
-        answers.answer(exchange, reader::completion);
+        answers.answer(exchange, UserReader.OPENAI, reader::completion);
     }
 
     /** {@code POST /infill}, of llama.cpp. */
     public void infill(Exchange exchange) throws ClientGoneException, InterruptedException {
-        answers.answer(exchange, reader::infill);
+        answers.answer(exchange, UserReader.OPENAI, reader::infill);
     }
 
     /** {@code POST /v1/chat/completions}. */
     public void chatCompletions(Exchange exchange) throws ClientGoneException, InterruptedException {
-        answers.answer(exchange, reader::chat);
+        answers.answer(exchange, UserReader.OPENAI, reader::chat);
     }
 }

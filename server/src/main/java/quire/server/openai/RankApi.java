@@ -13,6 +13,7 @@ import quire.server.api.Json;
 import quire.server.api.Parameter;
 import quire.server.api.Parameters;
 import quire.server.api.ServedModel;
+import quire.server.api.UserReader;
 import quire.server.api.Vectors;
 import quire.server.http.ClientGoneException;
 import quire.server.http.Exchange;
@@ -71,7 +72,7 @@ public final class RankApi {
 
     /** {@code POST /v1/rerank}. */
     public void rerank(Exchange exchange) throws ClientGoneException, InterruptedException {
-        Read read = answers.read(exchange, this::readRerank);
+        Read read = answers.read(exchange, UserReader.OPENAI, this::readRerank);
         double[] scores = scores(exchange, read);
         ObjectNode root =
                 JSON.objectNode().put("id", "rerank-" + RandomId.next()).put("model", read.name);
@@ -92,7 +93,7 @@ public final class RankApi {
 
     /** {@code POST /v1/score}. */
     public void score(Exchange exchange) throws ClientGoneException, InterruptedException {
-        Read read = answers.read(exchange, this::readScore);
+        Read read = answers.read(exchange, UserReader.OPENAI, this::readScore);
         double[] scores = scores(exchange, read);
         ObjectNode root = JSON.objectNode()
                 .put("id", "score-" + RandomId.next())
@@ -232,7 +233,7 @@ public final class RankApi {
                 second,
                 topN,
                 returnDocuments,
-                RequestReader.user(body),
+                UserReader.OPENAI.user(body),
                 RequestReader.cacheSalt(body),
                 body.integer("priority", Integer.MIN_VALUE, Integer.MAX_VALUE, 0));
     }

@@ -30,6 +30,7 @@ import quire.server.api.Fields;
 import quire.server.api.Parameter;
 import quire.server.api.Parameters;
 import quire.server.api.ServedModel;
+import quire.server.api.UserReader;
 import quire.server.http.HttpException;
 import tools.jackson.databind.JsonNode;
 
@@ -391,7 +392,15 @@ final class RequestReader implements ChatReader {
         }
         OpenAiFormat own = new OpenAiFormat(options, usage, requests.getFirst(), tokenizer);
         AnswerFormat format = other == null ? own : other.apply(own.chatAnswer());
-        return new AnswerRequest(requests, beams, user(body), prompts.size(), choices, promptOnly, stream, format);
+        return new AnswerRequest(
+                requests,
+                beams,
+                UserReader.OPENAI.user(body),
+                prompts.size(),
+                choices,
+                promptOnly,
+                stream,
+                format);
     }
 
     private static int choices(Fields body) {
@@ -436,17 +445,6 @@ final class RequestReader implements ChatReader {
     static @Nullable String cacheSalt(Fields body) {
         JsonNode salt = body.get("cache_salt");
         return salt == null || Fields.isNeutral(salt) ? null : Fields.string(salt, "cache_salt");
-    }
-
-    /** Whom the request is for: the first of the two parameters that is there. */
-    static @Nullable String user(Fields body) {
-        for (String name : List.of("user", "safety_identifier")) {
-            JsonNode user = body.get(name);
-            if (user != null && !Fields.isNeutral(user)) {
-                return Fields.string(user, name);
-            }
-        }
-        return null;
     }
 
     private static Scheduling scheduling(Fields body) {

@@ -2,6 +2,7 @@ package quire.server.responses;
 
 import quire.server.api.AnswerService;
 import quire.server.api.ChatReader;
+import quire.server.api.UserReader;
 import quire.server.http.ClientGoneException;
 import quire.server.http.Exchange;
 
@@ -27,6 +28,6 @@ public final class ResponsesApi {
     /** {@code POST /v1/responses}. */
     public void create(Exchange exchange) throws ClientGoneException, InterruptedException {
         StoredResponses.Owned own = kept.own(exchange);
-        answers.answer(exchange, body -> reader.read(body, own));
+        answers.answer(exchange, UserReader.OPENAI, body -> reader.read(body, own));
     }
 }
