@@ -8,6 +8,7 @@ import java.util.Collections;
 import java.util.List;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
+import quire.engine.BeamSearch;
 import quire.engine.EngineConfig;
 import quire.engine.FakeModel;
 import quire.engine.FakeTokenizer;
@@ -344,5 +345,46 @@ class TenantsTest {
             assertThat(sequences.get(i - 1).isBefore(sequences.get(i))).isTrue();
         }
         assertThat(sequences.get(3).place).as("the place of the last one").isEqualTo(last + 90);
+    }
+
+    /** The member of a beam search waits, and its leader, whose place it has, runs. */
+    @Test
+    void ended_answerShorterThanExpected_movesMembersWithTheirLeader() {
+        List<Sequence> running = new ArrayList<>();
+        List<Sequence> waiting = new ArrayList<>();
+        Tenants tenants = new Tenants(running, waiting, new ArrayList<>());
+        SamplingParams params = SamplingParams.builder().temperature(0).build();
+        BeamGroup group = new BeamGroup(new BeamSearch(2, 1, BeamSearch.EarlyStopping.YES), params, 8, new int[0]);
+        List<Sequence> sequences = new ArrayList<>();
+        for (int i = 0; i < 4; i++) {
+            boolean isBeam = i == 1 || i == 2;
+            Request request = new Request(
+                    new int[] {1, 2, 3}, params, null, Scheduling.DEFAULT.withTenant(i == 3 ? "other" : "beams", 1));
+            Sequence sequence = isBeam
+                    ? new Sequence(
+                            request, new FakeTokenizer(), 8, null, new int[0], 0, closed -> {}, group.nextBeam())
+                    : new Sequence(request, new FakeTokenizer(), 8, null, new int[0], 0, closed -> {});
+            if (isBeam) {
+                group.add(sequence);
+            }
+            sequence.number = i;
+            sequence.queuedTokens = 100;
+            tenants.arrived(sequence);
+            sequences.add(sequence);
+        }
+        sequences.get(3).place = 50; // between where the leader is and where it will be
+        for (int i = 0; i < 2; i++) {
+            running.add(sequences.get(i));
+            tenants.started(sequences.get(i));
+        }
+        waiting.add(sequences.get(3));
+        waiting.add(sequences.get(2));
+        assertThat(sequences.get(3).isBefore(sequences.get(2))).isTrue();
+
+        running.removeFirst();
+        tenants.ended(sequences.get(0), true);
+
+        assertThat(sequences.get(1).place).isLessThan(50);
+        assertThat(waiting).containsExactly(sequences.get(2), sequences.get(3));
     }
 }
