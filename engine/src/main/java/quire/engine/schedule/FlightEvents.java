@@ -3,10 +3,12 @@ package quire.engine.schedule;
 import jdk.jfr.Category;
 import jdk.jfr.Description;
 import jdk.jfr.Event;
+import jdk.jfr.FlightRecorder;
 import jdk.jfr.Label;
 import jdk.jfr.Name;
 import jdk.jfr.StackTrace;
 import jdk.jfr.Timespan;
+import org.jspecify.annotations.Nullable;
 import quire.engine.FinishReason;
 
 /**
@@ -80,39 +82,51 @@ final class FlightEvents {
         long total;
     }
 
-    /** Used again for each step, so that a step allocates nothing. */
-    private final StepEvent step = new StepEvent();
+    /**
+     * Used again for each step, so that a step allocates nothing. Null until the flight recorder is asked for: Java needs 50 ms
+     * for the first event of a process.
+     */
+    private @Nullable StepEvent step;
 
     private boolean begun;
 
     /** A step begins to be planned. */
     void beginStep() {
-        begun = step.isEnabled();
-        if (begun) {
-            step.begin();
+        begun = false;
+        if (FlightRecorder.isInitialized()) {
+            StepEvent event = step == null ? new StepEvent() : step;
+            step = event;
+            begun = event.isEnabled();
+            if (begun) {
+                event.begin();
+            }
         }
     }
 
     /** The step has been computed. */
     void endStep(StepPlan done, int promptTokens, int generatedTokens, int running, int waiting, int freePages) {
-        if (!begun) {
+        StepEvent event = step;
+        if (!begun || event == null) {
             return;
         }
-        step.end(); // also replaces the duration of the step before
-        if (step.shouldCommit()) {
-            step.sequences = done.size();
-            step.tokens = done.rows();
-            step.promptTokens = promptTokens;
-            step.generatedTokens = generatedTokens;
-            step.running = running;
-            step.waiting = waiting;
-            step.freePages = freePages;
-            step.commit();
+        event.end(); // also replaces the duration of the step before
+        if (event.shouldCommit()) {
+            event.sequences = done.size();
+            event.tokens = done.rows();
+            event.promptTokens = promptTokens;
+            event.generatedTokens = generatedTokens;
+            event.running = running;
+            event.waiting = waiting;
+            event.freePages = freePages;
+            event.commit();
         }
     }
 
     /** A request has ended, whether it ever ran or not. */
     void request(Sequence sequence, FinishReason reason, int generatedTokens, long now) {
+        if (!FlightRecorder.isInitialized()) {
+            return;
+        }
         RequestEvent event = new RequestEvent();
         if (!event.shouldCommit()) {
             return;

@@ -216,9 +216,17 @@ final class ByteLevel implements TextCodec {
     /** The bytes of a spelling. Characters that are not in the byte alphabet are encoded as UTF-8. */
     @Override
     public byte[] bytes(int token) {
-        byte[] bytes = new byte[vocabulary.spellings().length(token)];
-        int length = vocabulary.isUtf8(token) ? decode(token, bytes) : -1;
-        return length < 0 ? vocabulary.spellings().get(token) : Arrays.copyOf(bytes, length);
+        if (!vocabulary.isUtf8(token)) {
+            return vocabulary.spellings().get(token);
+        }
+        byte[] spelling = vocabulary.spellings().bytes();
+        int end = vocabulary.spellings().end(token);
+        int characters = 0;
+        for (int at = vocabulary.spellings().start(token); at < end; at++) {
+            characters += (spelling[at] & 0xC0) == 0x80 ? 0 : 1;
+        }
+        byte[] bytes = new byte[characters];
+        return decode(token, bytes) < 0 ? vocabulary.spellings().get(token) : bytes;
     }
 
     /** Writes the bytes for which a spelling stands. Returns how many; -1 if one of its characters stands for none. */

@@ -100,19 +100,25 @@ final class ByteTokens {
         if (contains(token)) {
             return new byte[] {(byte) byteValue(vocabulary.spelling(token))};
         }
-        byte[] bytes = vocabulary.spellings().get(token);
-        int count = 0;
-        for (int i = 0; i < bytes.length; i++) {
-            if (bytes[i] == SPACE_UTF8[0]
-                    && i + 2 < bytes.length
-                    && bytes[i + 1] == SPACE_UTF8[1]
-                    && bytes[i + 2] == SPACE_UTF8[2]) {
-                bytes[count++] = ' ';
-                i += 2;
-            } else {
-                bytes[count++] = bytes[i];
-            }
+        byte[] spelling = vocabulary.spellings().bytes();
+        int end = vocabulary.spellings().end(token);
+        int spaces = 0;
+        for (int at = vocabulary.spellings().start(token); at < end; at++) {
+            spaces += isSpace(spelling, at, end) ? 1 : 0;
         }
-        return count == bytes.length ? bytes : Arrays.copyOf(bytes, count);
+        byte[] bytes = new byte[vocabulary.spellings().length(token) - spaces * (SPACE_UTF8.length - 1)];
+        for (int at = vocabulary.spellings().start(token), count = 0; at < end; at++) {
+            boolean space = isSpace(spelling, at, end);
+            bytes[count++] = space ? (byte) ' ' : spelling[at];
+            at += space ? SPACE_UTF8.length - 1 : 0;
+        }
+        return bytes;
+    }
+
+    private static boolean isSpace(byte[] bytes, int at, int end) {
+        return bytes[at] == SPACE_UTF8[0]
+                && at + 2 < end
+                && bytes[at + 1] == SPACE_UTF8[1]
+                && bytes[at + 2] == SPACE_UTF8[2];
     }
 }
