@@ -22,11 +22,26 @@ public final class ServerMetrics implements EngineListener {
     private final ModelMetrics model = new ModelMetrics();
     private final HttpMetrics http = new HttpMetrics();
 
+    private final Runnable beforeLoad;
+
     /** Empty metrics. */
-    public ServerMetrics() {}
+    public ServerMetrics() {
+        this(() -> {});
+    }
+
+    /**
+     * Empty metrics.
+     *
+     * @param beforeLoad runs before each report of a load, on the thread that loads. The load waits for it, and fails with what it
+     *     throws
+     */
+    public ServerMetrics(Runnable beforeLoad) {
+        this.beforeLoad = beforeLoad;
+    }
 
     @Override
     public void onLoad(String name, long loadedBytes, long totalBytes) {
+        beforeLoad.run();
         model.onLoad(name, loadedBytes, totalBytes);
     }
 

@@ -7,7 +7,6 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Objects;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -167,8 +166,7 @@ public final class ServeCommand implements Callable<Integer> {
     @Override
     public Integer call() throws InterruptedException {
         // A server logs what it does; the other commands print only their results. See Logging. Before all else:
-        // whoever logs
-        // first fixes the level.
+        // whoever logs first fixes the level.
         System.setProperty(Logging.LEVEL, System.getProperty(Logging.LEVEL, "INFO"));
         Range.check(command, "--drain-seconds", drainSeconds, 0, MAX_DRAIN_SECONDS);
         sampling.check();
@@ -179,11 +177,18 @@ public final class ServeCommand implements Callable<Integer> {
         }
         Path file = set == null ? model.path() : null;
         EngineConfig engineConfig = withTrace(options.config(model));
-        ServerMetrics metrics = new ServerMetrics();
+        // Not earlier: the level is set above. Not later: the load logs too, and only one thread may set the logging up.
+        System.Logger log = System.getLogger(ServeCommand.class.getName());
         CountDownLatch stop = new CountDownLatch(1);
         AtomicInteger exitCode = new AtomicInteger();
         List<Thread> followers = new ArrayList<>();
-        try (TelemetryVariables telemetry = telemetry();
+        ModelLoad load = new ModelLoad();
+        ServerMetrics metrics = new ServerMetrics(load::awaitListening);
+        if (file != null) {
+            load.start(() -> loader.load(file, engineConfig, metrics));
+        }
+        try (load;
+                TelemetryVariables telemetry = telemetry();
                 StopSignals signals = new StopSignals(stop, drainSeconds);
                 QuireServer server =
                         bind(builder.openTelemetry(telemetry.openTelemetry()).build(), metrics)) {
@@ -192,17 +197,16 @@ public final class ServeCommand implements Callable<Integer> {
                     followers.add(files.start());
                 }
             }
-            System.getLogger(ServeCommand.class.getName()) // not earlier: the level is set above
-                    .log(
-                            Level.INFO,
-                            "listening on " + address.shown(server.port())
-                                    + (set == null ? "; the model is being loaded" : ""));
+            log.log(
+                    Level.INFO,
+                    "listening on " + address.shown(server.port())
+                            + (set == null ? "; the model is being loaded" : ""));
             if (set != null) {
                 signals.serving(server);
                 answer(server, set, stop);
                 return 0;
             }
-            try (Engine engine = loader.load(Objects.requireNonNull(file), engineConfig, metrics)) {
+            try (Engine engine = load.finish()) {
                 signals.serving(server);
                 answer(server, engine, stop, exitCode);
             }
