@@ -171,7 +171,8 @@ public final class Engine implements AutoCloseable {
             Decoder.Overflow overflow = kvDisk == null || plan.overflowPages() == 0
                     ? null
                     : new Decoder.Overflow(
-                            plan.overflowPages(), requireNonNull(kvDisk.toAbsolutePath().getParent()));
+                            plan.overflowPages(),
+                            requireNonNull(kvDisk.toAbsolutePath().getParent()));
             Decoder decoder = Decoder.load(
                     file,
                     computed,

@@ -177,7 +177,8 @@ public final class ServeCommand implements Callable<Integer> {
         }
         Path file = set == null ? model.path() : null;
         EngineConfig engineConfig = withTrace(options.config(model));
-        // Not earlier: the level is set above. Not later: the load logs too, and only one thread may set the logging up.
+        // Not earlier: the level is set above. Not later: the load logs too, and only one thread may set the logging
+        // up.
         System.Logger log = System.getLogger(ServeCommand.class.getName());
         CountDownLatch stop = new CountDownLatch(1);
         AtomicInteger exitCode = new AtomicInteger();

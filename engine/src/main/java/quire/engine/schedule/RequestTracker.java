@@ -229,8 +229,7 @@ public final class RequestTracker {
         int more = before == 0 ? 1 : requests; // an empty queue has room for a whole beam search
         int retryAfter = retryAfterSeconds();
         if (before + more > limit) {
-            return () ->
-                    new OverloadedException("the queue is full: " + before + " requests wait already", retryAfter);
+            return () -> new OverloadedException("the queue is full: " + before + " requests wait already", retryAfter);
         }
         if (tokensBefore > 0 && tokensBefore + promptTokens > tokenLimit) {
             return () -> new OverloadedException(

@@ -178,7 +178,8 @@ final class Tenants {
             move(parked, tenant, last, move);
             move(waiting, tenant, last, move);
             move(running, tenant, last, move);
-            // All places before all orders: members of a beam search are sorted by their leader, which may be in another list.
+            // All places before all orders: members of a beam search are sorted by their leader, which may be in
+            // another list.
             sort(waiting);
             sort(running);
         }

@@ -268,7 +268,9 @@ class TenantsTest {
         for (int i = 0; i < 200 && ended(streams) < 3; i++) {
             step(small);
         }
-        assertThat(ended(streams)).as("answers\n%s", small.scheduler().describe()).isEqualTo(3);
+        assertThat(ended(streams))
+                .as("answers\n%s", small.scheduler().describe())
+                .isEqualTo(3);
     }
 
     /** Requests of some tenants that take each other's pages: all get on, so all end. */
@@ -361,8 +363,7 @@ class TenantsTest {
             Request request = new Request(
                     new int[] {1, 2, 3}, params, null, Scheduling.DEFAULT.withTenant(i == 3 ? "other" : "beams", 1));
             Sequence sequence = isBeam
-                    ? new Sequence(
-                            request, new FakeTokenizer(), 8, null, new int[0], 0, closed -> {}, group.nextBeam())
+                    ? new Sequence(request, new FakeTokenizer(), 8, null, new int[0], 0, closed -> {}, group.nextBeam())
                     : new Sequence(request, new FakeTokenizer(), 8, null, new int[0], 0, closed -> {});
             if (isBeam) {
                 group.add(sequence);

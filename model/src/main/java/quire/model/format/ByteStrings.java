@@ -80,7 +80,9 @@ public final class ByteStrings {
             }
             int more = first >= (byte) 0xC2 && first < (byte) 0xE0
                     ? 1
-                    : first >= (byte) 0xE0 && first < (byte) 0xF0 ? 2 : first >= (byte) 0xF0 && first < (byte) 0xF5 ? 3 : 0;
+                    : first >= (byte) 0xE0 && first < (byte) 0xF0
+                            ? 2
+                            : first >= (byte) 0xF0 && first < (byte) 0xF5 ? 3 : 0;
             if (more == 0 || more > end - at || !isSecond(first, bytes[at])) {
                 return -1;
             }

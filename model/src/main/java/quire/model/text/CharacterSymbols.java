@@ -11,7 +11,8 @@ final class CharacterSymbols {
     /** The most bytes of a character in UTF-8. */
     private static final int MAX_UTF8 = 4;
 
-    private final int[] basicToSymbol = IntStream.range(0, BASIC).map(c -> -1 - c).toArray();
+    private final int[] basicToSymbol =
+            IntStream.range(0, BASIC).map(c -> -1 - c).toArray();
     private final Map<Integer, Integer> otherToSymbol = new HashMap<>();
 
     /** @param byteTokens no character is one of them */

@@ -393,14 +393,7 @@ final class RequestReader implements ChatReader {
         OpenAiFormat own = new OpenAiFormat(options, usage, requests.getFirst(), tokenizer);
         AnswerFormat format = other == null ? own : other.apply(own.chatAnswer());
         return new AnswerRequest(
-                requests,
-                beams,
-                UserReader.OPENAI.user(body),
-                prompts.size(),
-                choices,
-                promptOnly,
-                stream,
-                format);
+                requests, beams, UserReader.OPENAI.user(body), prompts.size(), choices, promptOnly, stream, format);
     }
 
     private static int choices(Fields body) {
