@@ -32,8 +32,8 @@ public final class ServerMetrics implements EngineListener {
     /**
      * Empty metrics.
      *
-     * @param beforeLoad runs before each report of a load, on the thread that loads. The load waits for it, and fails with what it
-     *     throws
+     * @param beforeLoad runs before each report of a load, on the thread that loads. The load waits for it, and fails with
+     *     what it throws
      */
     public ServerMetrics(Runnable beforeLoad) {
         this.beforeLoad = beforeLoad;

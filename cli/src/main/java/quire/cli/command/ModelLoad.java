@@ -6,8 +6,8 @@ import java.util.function.Supplier;
 import quire.engine.Engine;
 
 /**
- * The load of a server's model, on a thread of its own. The model's files are opened, and their metadata and vocabulary are read,
- * while the server begins to listen; its weights when it does. So an address that is taken is told first, and then
+ * The load of a server's model, on a thread of its own. The model's files are opened, and their metadata and vocabulary are
+ * read, while the server begins to listen; its weights when it does. So an address that is taken is told first, and then
  * nothing has been written.
  */
 final class ModelLoad implements AutoCloseable {
@@ -39,7 +39,7 @@ final class ModelLoad implements AutoCloseable {
         }
     }
 
-    /** The server listens: waits until the model is loaded. What the load throws is thrown here. The caller closes the engine. */
+    /** The server listens. Waits until the model is loaded; throws what the load throws. The caller closes the engine. */
     Engine finish() {
         listening.complete(true);
         try {
