@@ -10,7 +10,6 @@ import java.util.function.ToLongFunction;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import quire.engine.disk.PageFile;
-import quire.engine.schedule.KvPages;
 import quire.model.Decoder;
 import quire.model.ModelConfig;
 import quire.model.WindowLayers;
@@ -473,7 +472,16 @@ public final class MemoryPlan {
     private int overflowFor(int context) {
         return config.kvDisk() == null || !FileMemory.isSupported() || pagesFor(context) <= pageCount
                 ? 0
-                : (int) pagesFor(context) - KvPages.rowMemory(pageCount);
+                : (int) pagesFor(context) - pagesOfSequence(pageCount);
+    }
+
+    /**
+     * The most pages in memory that a sequence has if there are overflow pages: three quarters, so that others can run.
+     *
+     * @param pageCount pages in memory
+     */
+    public static int pagesOfSequence(int pageCount) {
+        return pageCount - Math.ceilDiv(pageCount, 4);
     }
 
     /**
@@ -697,7 +705,7 @@ public final class MemoryPlan {
 
     /** How many sequences of {@code tokens} positions all pages have room for. */
     private long fitting(int tokens) {
-        long fitting = overflowPages > 0 && pagesFor(tokens) > KvPages.rowMemory(pageCount)
+        long fitting = overflowPages > 0 && pagesFor(tokens) > pagesOfSequence(pageCount)
                 ? 1 // has all overflow pages
                 : pageCount / pagesFor(tokens);
         if (windowPageCount == 0) {
@@ -824,7 +832,7 @@ public final class MemoryPlan {
                         "overflow, on disk",
                         overflowBytes(),
                         overflowPages + " pages × " + overflowPageBytes() + " bytes, for one sequence of more than "
-                                + (long) KvPages.rowMemory(pageCount) * config.pageTokens() + " tokens"));
+                                + (long) pagesOfSequence(pageCount) * config.pageTokens() + " tokens"));
             }
             lines.add(new Line(
                     "KV file, on disk",

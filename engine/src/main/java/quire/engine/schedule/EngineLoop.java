@@ -18,6 +18,7 @@ import quire.engine.EngineListener;
 import quire.engine.EngineView;
 import quire.engine.FinishReason;
 import quire.engine.InvalidRequestException;
+import quire.engine.MemoryPlan;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
 import quire.engine.TokenStream;
@@ -196,7 +197,7 @@ public final class EngineLoop implements Runnable {
                         + " positions: choose at most that, or 0");
         int wanted = config.maxContext() == 0 ? model.contextLength() : config.maxContext();
         int overflow = model.overflowPages();
-        int most = overflow == 0 ? model.pageCount() : KvPages.rowMemory(model.pageCount()) + overflow;
+        int most = overflow == 0 ? model.pageCount() : MemoryPlan.pagesOfSequence(model.pageCount()) + overflow;
         long poolTokens = (long) most * model.pageTokens();
         int ofStep = model.isEncoder() ? config.maxBatchedTokens() : Integer.MAX_VALUE;
         maxContext = (int) Math.min(Math.min(wanted, ofStep), poolTokens);

@@ -4,6 +4,7 @@ import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 import quire.engine.EngineView;
+import quire.engine.MemoryPlan;
 import quire.model.WindowLayers;
 
 /**
@@ -151,7 +152,7 @@ public final class KvPages {
             throw new IllegalArgumentException("overflow pages need at least 2 pages in the pool, not " + pageCount);
         }
         int numbers = pageCount + overflowPages;
-        rowMemory = overflowPages == 0 ? Integer.MAX_VALUE : rowMemory(pageCount);
+        rowMemory = overflowPages == 0 ? Integer.MAX_VALUE : MemoryPlan.pagesOfSequence(pageCount);
         pagesPerRow = Math.min(overflowPages == 0 ? pageCount : rowMemory + overflowPages, pagesFor(maxTokens));
         rowToTable = new int[rows][Math.min(pagesPerRow, FIRST_TABLE)];
         rowToHeld = new int[rows];
@@ -177,15 +178,6 @@ public final class KvPages {
         windows = layers == null
                 ? null
                 : new WindowPages(layers, pageTokens, numbers, rows, maxTokens, stepTokens, index);
-    }
-
-    /**
-     * The most pages of the pool that a row holds if there are overflow pages: three quarters, so that others can run.
-     *
-     * @param pageCount pages of the pool
-     */
-    public static int rowMemory(int pageCount) {
-        return pageCount - Math.ceilDiv(pageCount, 4);
     }
 
     /** The most pages of the pool that a row of this one holds. */

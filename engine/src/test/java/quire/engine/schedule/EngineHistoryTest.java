@@ -30,6 +30,7 @@ import quire.engine.EngineStats;
 import quire.engine.FakeModel;
 import quire.engine.FakeTokenizer;
 import quire.engine.FinishReason;
+import quire.engine.MemoryPlan;
 import quire.engine.OverloadedException;
 import quire.engine.PrefixCacheStats;
 import quire.engine.ReplayedTrace;
@@ -484,7 +485,7 @@ class EngineHistoryTest {
             if (layers == Layers.OVERFLOW || layers == Layers.WINDOWS_AND_OVERFLOW) {
                 int overflow = 1 + new SplittableRandom(~seed).nextInt(pagesPerSequence + 1);
                 model.withOverflow(overflow);
-                most = KvPages.rowMemory(pageCount) + overflow;
+                most = MemoryPlan.pagesOfSequence(pageCount) + overflow;
             }
             if (layers == Layers.WINDOWS || layers == Layers.WINDOWS_AND_OVERFLOW) {
                 SplittableRandom sizes = new SplittableRandom(~seed);

@@ -11,6 +11,7 @@ import java.util.List;
 import java.util.Set;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
+import quire.engine.MemoryPlan;
 
 class KvPagesTest {
     @Test
@@ -554,7 +555,7 @@ class KvPagesTest {
             int pageTokens = 1 + random.nextInt(3);
             int memory = 4 + random.nextInt(12);
             int overflow = 1 + random.nextInt(10);
-            int most = (KvPages.rowMemory(memory) + overflow) * pageTokens;
+            int most = (MemoryPlan.pagesOfSequence(memory) + overflow) * pageTokens;
             Cache cache = new Cache(memory, overflow, pageTokens, random.nextBoolean() ? -1 : random.nextInt(4));
             String[] texts = new String[8];
             Arrays.fill(texts, "");
@@ -572,17 +573,18 @@ class KvPagesTest {
                 if (cached >= 0) {
                     texts[row] = text.toString();
                 }
-                hits += cached > KvPages.rowMemory(memory) * pageTokens ? 1 : 0;
+                hits += cached > MemoryPlan.pagesOfSequence(memory) * pageTokens ? 1 : 0;
                 Set<String> beginnings = new HashSet<>();
                 int tails = 0;
                 int places = 0;
                 for (String held : texts) {
-                    int inMemory = Math.min(held.length(), KvPages.rowMemory(memory) * pageTokens);
+                    int inMemory = Math.min(held.length(), MemoryPlan.pagesOfSequence(memory) * pageTokens);
                     for (int end = pageTokens; end <= inMemory; end += pageTokens) {
                         beginnings.add(held.substring(0, end));
                     }
                     tails += inMemory % pageTokens > 0 ? 1 : 0;
-                    places = Math.max(places, Math.ceilDiv(held.length(), pageTokens) - KvPages.rowMemory(memory));
+                    places = Math.max(
+                            places, Math.ceilDiv(held.length(), pageTokens) - MemoryPlan.pagesOfSequence(memory));
                 }
                 assertThat(cache.pages.used()).isEqualTo(beginnings.size() + tails);
                 assertThat(cache.pages.overflowUsed()).isEqualTo(Math.max(0, places));

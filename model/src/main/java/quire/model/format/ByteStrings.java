@@ -78,11 +78,7 @@ public final class ByteStrings {
                 length++;
                 continue;
             }
-            int more = first >= (byte) 0xC2 && first < (byte) 0xE0
-                    ? 1
-                    : first >= (byte) 0xE0 && first < (byte) 0xF0
-                            ? 2
-                            : first >= (byte) 0xF0 && first < (byte) 0xF5 ? 3 : 0;
+            int more = continuations(first);
             if (more == 0 || more > end - at || !isSecond(first, bytes[at])) {
                 return -1;
             }
@@ -96,7 +92,13 @@ public final class ByteStrings {
         return length;
     }
 
-    /** Whether a byte may follow the first one of a character: not in overlong forms, surrogates, and beyond U+10FFFF. */
+    /** How many bytes follow the first one of a character that is not ASCII; 0 if no character begins so. */
+    private static int continuations(int first) {
+        int b = first & 0xFF;
+        return b >= 0xC2 && b < 0xE0 ? 1 : b >= 0xE0 && b < 0xF0 ? 2 : b >= 0xF0 && b < 0xF5 ? 3 : 0;
+    }
+
+    /** Whether a byte may follow the first one: not in overlong forms, surrogates, and characters beyond U+10FFFF. */
     private static boolean isSecond(int first, int second) {
         return switch (first & 0xFF) {
             case 0xE0 -> second >= (byte) 0xA0;

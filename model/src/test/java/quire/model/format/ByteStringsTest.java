@@ -16,7 +16,8 @@ class ByteStringsTest {
 
     @Test
     void of_strings_areFoundAgain() {
-        ByteStrings strings = ByteStrings.of(List.of("né".getBytes(StandardCharsets.UTF_8), new byte[0], new byte[] {-1}));
+        ByteStrings strings =
+                ByteStrings.of(List.of("né".getBytes(StandardCharsets.UTF_8), new byte[0], new byte[] {-1}));
 
         assertThat(strings.size()).isEqualTo(3);
         assertThat(strings.text(0)).isEqualTo("né");
