@@ -7,8 +7,6 @@ import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
 import java.lang.foreign.MemoryLayout;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.StructLayout;
-import java.lang.foreign.SymbolLookup;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 import java.lang.invoke.VarHandle;
@@ -16,6 +14,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
+import quire.tensor.memory.ReservedMemory.Mapped;
 
 /**
  * Memory whose content lies in a file, and space in files. Java can map a file, but not at a chosen place, and it cannot allocate
@@ -116,35 +115,26 @@ public final class FileMemory {
         private static final int SHARED_FIXED = 0x11;
         private static final int NOT_SUPPORTED = 95; // EOPNOTSUPP
 
-        private static final StructLayout STATE = Linker.Option.captureStateLayout();
-        private static final VarHandle ERRNO = STATE.varHandle(MemoryLayout.PathElement.groupElement("errno"));
-        private static final MethodHandle OPEN = function(
+        private static final VarHandle ERRNO = Mapped.STATE.varHandle(MemoryLayout.PathElement.groupElement("errno"));
+        private static final MethodHandle OPEN = ReservedMemory.handle(
                 "open",
                 FunctionDescriptor.of(ValueLayout.JAVA_INT, ValueLayout.ADDRESS, ValueLayout.JAVA_INT),
+                Mapped.CAPTURE,
                 Linker.Option.firstVariadicArg(2)); // the third argument counts for new files only
-        private static final MethodHandle FALLOCATE = function(
+        private static final MethodHandle FALLOCATE = ReservedMemory.handle(
                 "fallocate",
                 FunctionDescriptor.of(
                         ValueLayout.JAVA_INT,
                         ValueLayout.JAVA_INT,
                         ValueLayout.JAVA_INT,
                         ValueLayout.JAVA_LONG,
-                        ValueLayout.JAVA_LONG));
-        private static final MethodHandle MMAP = function(
-                "mmap",
-                FunctionDescriptor.of(
-                        ValueLayout.ADDRESS,
-                        ValueLayout.ADDRESS,
-                        ValueLayout.JAVA_LONG,
-                        ValueLayout.JAVA_INT,
-                        ValueLayout.JAVA_INT,
-                        ValueLayout.JAVA_INT,
-                        ValueLayout.JAVA_LONG));
-        private static final MethodHandle CLOSE =
-                function("close", FunctionDescriptor.of(ValueLayout.JAVA_INT, ValueLayout.JAVA_INT));
+                        ValueLayout.JAVA_LONG),
+                Mapped.CAPTURE);
+        private static final MethodHandle CLOSE = ReservedMemory.handle(
+                "close", FunctionDescriptor.of(ValueLayout.JAVA_INT, ValueLayout.JAVA_INT), Mapped.CAPTURE);
 
         private final Arena arena = Arena.ofShared();
-        private final MemorySegment state = arena.allocate(STATE);
+        private final MemorySegment state = arena.allocate(Mapped.STATE);
         private final int number;
 
         Descriptor(Path file) throws IOException {
@@ -167,7 +157,7 @@ public final class FileMemory {
 
         void map(MemorySegment part, long offset) throws IOException {
             try {
-                MemorySegment mapped = (MemorySegment) MMAP.invokeExact(
+                MemorySegment mapped = (MemorySegment) Mapped.MMAP.invokeExact(
                         state, part, part.byteSize(), PROTECTION_READ_WRITE, SHARED_FIXED, number, offset);
                 check(mapped.address() == part.address());
             } catch (Throwable e) {
@@ -195,10 +185,8 @@ public final class FileMemory {
         }
 
         private static String reason(int errno) throws IOException {
-            Linker linker = Linker.nativeLinker();
-            MethodHandle strerror = linker.downcallHandle(
-                    linker.defaultLookup().findOrThrow("strerror"),
-                    FunctionDescriptor.of(ValueLayout.ADDRESS, ValueLayout.JAVA_INT));
+            MethodHandle strerror =
+                    ReservedMemory.handle("strerror", FunctionDescriptor.of(ValueLayout.ADDRESS, ValueLayout.JAVA_INT));
             try {
                 return ((MemorySegment) strerror.invokeExact(errno))
                         .reinterpret(256)
@@ -216,15 +204,6 @@ public final class FileMemory {
                 case Error e -> throw e;
                 default -> throw new AssertionError("the C library throws nothing", thrown);
             };
-        }
-
-        private static MethodHandle function(String name, FunctionDescriptor descriptor, Linker.Option... variadic) {
-            Linker linker = Linker.nativeLinker();
-            SymbolLookup library = linker.defaultLookup();
-            Linker.Option errno = Linker.Option.captureCallState("errno");
-            Linker.Option[] options =
-                    variadic.length == 0 ? new Linker.Option[] {errno} : new Linker.Option[] {errno, variadic[0]};
-            return linker.downcallHandle(library.findOrThrow(name), descriptor, options);
         }
     }
 }

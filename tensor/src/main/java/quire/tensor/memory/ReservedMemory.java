@@ -51,23 +51,24 @@ public final class ReservedMemory {
         return new OutOfMemoryError("the operating system refused " + bytes + " bytes");
     }
 
-    private static MethodHandle handle(String name, FunctionDescriptor descriptor, Linker.Option... options) {
+    /** A function of the C library. */
+    static MethodHandle handle(String name, FunctionDescriptor descriptor, Linker.Option... options) {
         Linker linker = Linker.nativeLinker();
         SymbolLookup lookup = linker.defaultLookup();
         return linker.downcallHandle(lookup.findOrThrow(name), descriptor, options);
     }
 
     /** Memory from {@code mmap}, for Linux. */
-    private static final class Mapped {
+    static final class Mapped {
         private static final int READ_WRITE = 3;
         private static final int MAP_PRIVATE_ANONYMOUS = 0x22;
         private static final int MADV_HUGEPAGE = 14;
 
-        // errno is captured but not read. CodeMemory captures it too, and the linker reuses its code for calls with
-        // equal signatures and options. To generate that code takes tens of milliseconds.
-        private static final StructLayout STATE = Linker.Option.captureStateLayout();
-        private static final Linker.Option CAPTURE = Linker.Option.captureCallState("errno");
-        private static final MethodHandle MMAP = handle(
+        // errno is captured, and FileMemory reads it. CodeMemory captures it too, and the linker reuses its code for
+        // calls with equal signatures and options. To generate that code takes tens of milliseconds.
+        static final StructLayout STATE = Linker.Option.captureStateLayout();
+        static final Linker.Option CAPTURE = Linker.Option.captureCallState("errno");
+        static final MethodHandle MMAP = handle(
                 "mmap",
                 FunctionDescriptor.of(
                         ValueLayout.ADDRESS,
