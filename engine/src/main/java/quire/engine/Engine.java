@@ -200,12 +200,16 @@ public final class Engine implements AutoCloseable {
                         kernels,
                         workers,
                         new Decoder.Capacity(
-                                        config.kvType(),
-                                        config.pageTokens(),
-                                        plan.pageCount(),
-                                        config.maxBatchedTokens(),
-                                        config.maxSequences())
-                                .with(overflow),
+                                config.kvType(),
+                                config.pageTokens(),
+                                plan.pageCount(),
+                                config.maxBatchedTokens(),
+                                config.maxSequences(),
+                                config.maxSequences(),
+                                false,
+                                0,
+                                0,
+                                overflow),
                         progress::add);
                 owned.push(draft);
             }

@@ -196,31 +196,7 @@ public final class Decoder implements Model {
             int windowPages,
             int savedStates,
             @Nullable Overflow overflow) {
-        /** All pages are in memory. */
-        public Capacity(
-                KvType kvType,
-                int pageTokens,
-                int pageCount,
-                int maxBatchTokens,
-                int maxLogitRows,
-                int stateSlots,
-                boolean pageStates,
-                int windowPages,
-                int savedStates) {
-            this(
-                    kvType,
-                    pageTokens,
-                    pageCount,
-                    maxBatchTokens,
-                    maxLogitRows,
-                    stateSlots,
-                    pageStates,
-                    windowPages,
-                    savedStates,
-                    null);
-        }
-
-        /** A page holds all layers. */
+        /** A page holds all layers, and all pages are in memory. */
         public Capacity(
                 KvType kvType,
                 int pageTokens,
@@ -229,27 +205,12 @@ public final class Decoder implements Model {
                 int maxLogitRows,
                 int stateSlots,
                 boolean pageStates) {
-            this(kvType, pageTokens, pageCount, maxBatchTokens, maxLogitRows, stateSlots, pageStates, 0, 0);
+            this(kvType, pageTokens, pageCount, maxBatchTokens, maxLogitRows, stateSlots, pageStates, 0, 0, null);
         }
 
         /** A state for as many sequences as there are rows of logits, and none beside pages. */
         public Capacity(KvType kvType, int pageTokens, int pageCount, int maxBatchTokens, int maxLogitRows) {
-            this(kvType, pageTokens, pageCount, maxBatchTokens, maxLogitRows, maxLogitRows, false, 0, 0);
-        }
-
-        /** The same with pages in a file. */
-        public Capacity with(@Nullable Overflow pages) {
-            return new Capacity(
-                    kvType,
-                    pageTokens,
-                    pageCount,
-                    maxBatchTokens,
-                    maxLogitRows,
-                    stateSlots,
-                    pageStates,
-                    windowPages,
-                    savedStates,
-                    pages);
+            this(kvType, pageTokens, pageCount, maxBatchTokens, maxLogitRows, maxLogitRows, false, 0, 0, null);
         }
 
         private int allPages() {

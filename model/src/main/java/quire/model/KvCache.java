@@ -93,7 +93,10 @@ final class KvCache {
                 FileMemory.map(inFile, overflow.folder());
             } catch (IOException e) {
                 throw new IllegalArgumentException(
-                        "a file for " + overflowPages + " KV pages (" + overflowPages * allPageBytes
+                        "a file for " + overflowPages + " KV pages ("
+                                + inFile.stream()
+                                        .mapToLong(MemorySegment::byteSize)
+                                        .sum()
                                 + " bytes) cannot be made in " + overflow.folder() + ": " + e.getMessage()
                                 + "; choose a shorter context or another disk",
                         e);

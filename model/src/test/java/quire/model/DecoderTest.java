@@ -377,7 +377,7 @@ class DecoderTest {
         try (Gguf gguf = Gguf.open(file);
                 Workers workers = new Workers(2)) {
             ModelConfig config = ModelConfig.from(gguf);
-            Decoder.Capacity capacity = new Decoder.Capacity(KvType.F16, 16, PAGES, 64, 4, 3, false, 0, 5);
+            Decoder.Capacity capacity = new Decoder.Capacity(KvType.F16, 16, PAGES, 64, 4, 3, false, 0, 5, null);
             try (Decoder decoder = Decoder.load(gguf, config, KernelSets.best(), workers, capacity)) {
                 assertThat(decoder.savedStates()).isEqualTo(5);
                 int[] tokens =
@@ -420,7 +420,7 @@ class DecoderTest {
         try (Gguf gguf = Gguf.open(file);
                 Workers workers = new Workers(1)) {
             ModelConfig config = ModelConfig.from(gguf);
-            Decoder.Capacity capacity = new Decoder.Capacity(KvType.F16, 16, PAGES, 64, 4, 3, false, 0, 2);
+            Decoder.Capacity capacity = new Decoder.Capacity(KvType.F16, 16, PAGES, 64, 4, 3, false, 0, 2, null);
             try (Decoder decoder = Decoder.load(gguf, config, KernelSets.best(), workers, capacity)) {
                 int[] tokens = new int[40];
                 int[] pages = {0, 1, 2};

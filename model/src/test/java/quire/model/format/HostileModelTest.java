@@ -255,7 +255,7 @@ class HostileModelTest {
                 config,
                 kernels,
                 workers,
-                new Decoder.Capacity(KvType.F16, 16, PAGES, TOKENS, 1, 1, false, apart, 0))) {
+                new Decoder.Capacity(KvType.F16, 16, PAGES, TOKENS, 1, 1, false, apart, 0, null))) {
             if (context > 1) {
                 batch.add(tokens, 0, context - 1, pages, windowPages, 1);
                 decoder.forward(batch);
