@@ -547,8 +547,7 @@ final class Scheduler {
         sequence.match(pages);
         for (int i = running.size() - 1; i >= 0; i--) {
             Sequence last = running.get(i);
-            if (last.tenant().running() > 1
-                    && last.priority >= sequence.priority
+            if (last.priority >= sequence.priority
                     && runsEarlier(last, i)
                     && pages.missingWithout(running, i, i + 1, sequence.prefix, tokens) + growing <= pages.available()
                     && pages.missingWindowsWithout(running, i, i + 1, tokens) + growingWindows <= pages.windowsLeft()) {
