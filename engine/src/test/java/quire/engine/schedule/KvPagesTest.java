@@ -187,6 +187,20 @@ class KvPagesTest {
             pages.checkIntegrity();
         }
 
+        /** @param inMemory the tokens of a text that have pages of the pool */
+        void assertOnePageForEachBeginning(String[] texts, int inMemory) {
+            Set<String> beginnings = new HashSet<>();
+            int tails = 0;
+            for (String text : texts) {
+                int length = Math.min(text.length(), inMemory);
+                for (int end = pageTokens; end <= length; end += pageTokens) {
+                    beginnings.add(text.substring(0, end));
+                }
+                tails += length % pageTokens > 0 ? 1 : 0;
+            }
+            assertThat(pages.used()).isEqualTo(beginnings.size() + tails);
+        }
+
         int[] table(int row) {
             return Arrays.copyOf(pages.table(row), pages.held(row));
         }
@@ -454,15 +468,7 @@ class KvPagesTest {
                 if (cache.start(row, text.toString()) >= 0) {
                     texts[row] = text.toString();
                 }
-                Set<String> beginnings = new HashSet<>();
-                int tails = 0;
-                for (String held : texts) {
-                    for (int end = pageTokens; end <= held.length(); end += pageTokens) {
-                        beginnings.add(held.substring(0, end));
-                    }
-                    tails += held.length() % pageTokens > 0 ? 1 : 0;
-                }
-                assertThat(cache.pages.used()).isEqualTo(beginnings.size() + tails);
+                cache.assertOnePageForEachBeginning(texts, Integer.MAX_VALUE);
             }
         }
     }
@@ -555,7 +561,8 @@ class KvPagesTest {
             int pageTokens = 1 + random.nextInt(3);
             int memory = 4 + random.nextInt(12);
             int overflow = 1 + random.nextInt(10);
-            int most = (MemoryPlan.pagesOfSequence(memory) + overflow) * pageTokens;
+            int inMemory = MemoryPlan.pagesOfSequence(memory) * pageTokens;
+            int most = inMemory + overflow * pageTokens;
             Cache cache = new Cache(memory, overflow, pageTokens, random.nextBoolean() ? -1 : random.nextInt(4));
             String[] texts = new String[8];
             Arrays.fill(texts, "");
@@ -573,21 +580,13 @@ class KvPagesTest {
                 if (cached >= 0) {
                     texts[row] = text.toString();
                 }
-                hits += cached > MemoryPlan.pagesOfSequence(memory) * pageTokens ? 1 : 0;
-                Set<String> beginnings = new HashSet<>();
-                int tails = 0;
+                hits += cached > inMemory ? 1 : 0;
+                cache.assertOnePageForEachBeginning(texts, inMemory);
                 int places = 0;
                 for (String held : texts) {
-                    int inMemory = Math.min(held.length(), MemoryPlan.pagesOfSequence(memory) * pageTokens);
-                    for (int end = pageTokens; end <= inMemory; end += pageTokens) {
-                        beginnings.add(held.substring(0, end));
-                    }
-                    tails += inMemory % pageTokens > 0 ? 1 : 0;
-                    places = Math.max(
-                            places, Math.ceilDiv(held.length(), pageTokens) - MemoryPlan.pagesOfSequence(memory));
+                    places = Math.max(places, Math.ceilDiv(held.length() - inMemory, pageTokens));
                 }
-                assertThat(cache.pages.used()).isEqualTo(beginnings.size() + tails);
-                assertThat(cache.pages.overflowUsed()).isEqualTo(Math.max(0, places));
+                assertThat(cache.pages.overflowUsed()).isEqualTo(places);
             }
         }
         assertThat(hits).as("hits of overflow pages").isPositive();
