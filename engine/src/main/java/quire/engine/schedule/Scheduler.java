@@ -55,7 +55,8 @@ import quire.engine.schedule.Sequence.State;
  *   <li><i>Prompts share the rest.</i> The first prompt, running or waiting, gets at least half of the prompt budget. The
  *       other half goes to the prompt of its priority with the fewest tokens left, then to the next one; the first gets
  *       what remains. So a short prompt starts at once beside a long one, and among those of one priority every prompt
- *       becomes the first at some time. Prompts with a higher number get only what all others leave.
+ *       becomes the first at some time. A head of the queue that takes its row in place of a shorter request starts with one
+ *       token of it. Prompts with a higher number get only what all others leave.
  *   <li><i>A short prompt hardly waits for tokens of long ones.</i> The step that computes the rest of all short prompts
  *       is light ({@link PromptPace}): long ones get fewer tokens, but still half. At most every other step is light,
  *       and none for prompts with a higher number. When a short prompt has come beside a long one, the next steps for
@@ -765,6 +766,7 @@ final class Scheduler {
         int left = budget - share;
         boolean alike = true; // whether all prompts of this step have the priority of the first one
         first.planned = share;
+        Sequence head = null; // of the queue, if it took the last row in place of a shorter one
         while (left > 0) {
             Sequence next = shortestPrompt();
             if (next == null) {
@@ -778,12 +780,27 @@ final class Scheduler {
                 left -= rest;
                 continue;
             }
+            Sequence running = next.state == State.WAITING ? shortestRunning() : null;
+            if (running != null
+                    && isShorter(running, next)) { // the head has its turn, and the shortest keeps its tokens
+                if (!startIfWaiting(next)) {
+                    next.planned = 1;
+                    left--;
+                    head = next;
+                }
+                continue;
+            }
             if (startIfWaiting(next)) {
                 continue;
             }
             next.planned = Math.min(mostTokens(next, spareRows), left);
             spareRows -= spareRowsOf(next, next.planned);
             left -= next.planned;
+        }
+        if (head != null && !head.needsScores()) {
+            int more = Math.min(head.remaining() - 1, left);
+            head.planned += more;
+            left -= more;
         }
         int rest = first.needsScores() ? 0 : left;
         first.planned = Math.min(first.remaining(), share + rest);
@@ -904,16 +921,7 @@ final class Scheduler {
      * equal ones the first; null for none.
      */
     private @Nullable Sequence shortestPrompt() {
-        Sequence shortest = null;
-        for (int i = 0; i < running.size(); i++) {
-            Sequence sequence = running.get(i);
-            if (isPrompt(sequence)
-                    && sequence.planned == 0
-                    && isShorter(sequence, shortest)
-                    && !isMadeBeside(sequence, true)) {
-                shortest = sequence;
-            }
-        }
+        Sequence shortest = shortestRunning();
         if (freeRowCount == 0) {
             return shortest;
         }
@@ -930,6 +938,21 @@ final class Scheduler {
         return shortest != null && shortest.state == State.WAITING && freeRowCount == 1 && wasPassed
                 ? forLastRow(shortest)
                 : shortest;
+    }
+
+    /** The same of those that run. */
+    private @Nullable Sequence shortestRunning() {
+        Sequence shortest = null;
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            if (isPrompt(sequence)
+                    && sequence.planned == 0
+                    && isShorter(sequence, shortest)
+                    && !isMadeBeside(sequence, true)) {
+                shortest = sequence;
+            }
+        }
+        return shortest;
     }
 
     /**

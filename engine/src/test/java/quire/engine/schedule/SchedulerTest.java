@@ -356,6 +356,45 @@ class SchedulerTest {
         assertThat(head.poll()).isNull();
     }
 
+    /** The head takes a row in place of a shorter request, with one token: the shortest running prompt keeps its tokens. */
+    @Test
+    void plan_rowForTheHead_leavesTheShortestPromptItsTokens() {
+        EngineLoop loop = loop(Duration.ZERO);
+        submit(loop, 6_000, 1);
+        submit(loop, 2_000, 1);
+        IntStream.range(0, 14).forEach(i -> submit(loop, 4, i == 0 ? 10 : i == 1 ? 20 : 200));
+        while (!isRunning(loop, 2_000)) {
+            loop.doWork();
+        }
+        TokenStream head = submit(loop, 3_000, 1);
+        submit(loop, 4, 200);
+        submit(loop, 4, 200);
+        while (!isRunning(loop, 3_000)) {
+            int before = computed(loop, 2_000);
+            loop.doWork();
+            loop.checkIntegrity();
+            int decoding = loop.scheduler().running().size() - (isRunning(loop, 3_000) ? 3 : 2);
+            assertThat(computed(loop, 2_000) - before)
+                    .isGreaterThanOrEqualTo((BUDGET - decoding) / 2 - 5); // of a short one, and of the head
+        }
+        assertThat(computed(loop, 3_000)).isOne();
+        assertThat(loop.scheduler().waiting()).hasSize(1);
+        assertThat(head.poll()).isNull();
+    }
+
+    private static boolean isRunning(EngineLoop loop, int promptTokens) {
+        return loop.scheduler().running().stream().anyMatch(sequence -> sequence.promptLength() == promptTokens);
+    }
+
+    /** Computed tokens of the running request with such a prompt. */
+    private static int computed(EngineLoop loop, int promptTokens) {
+        return loop.scheduler().running().stream()
+                .filter(sequence -> sequence.promptLength() == promptTokens)
+                .findFirst()
+                .orElseThrow()
+                .computed;
+    }
+
     /** The bound in time changes which tokens a step computes, and never what comes out. */
     @Test
     void plan_anyTargetForTheTokenGap_answersAreAsAlone() {
