@@ -1,10 +1,13 @@
 package quire.server.http;
 
 import io.netty.channel.Channel;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.IdentityHashMap;
+import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.Map;
+import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -13,7 +16,10 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>A connection that finds no room is surplus: it stays open just long enough for its request to be refused. There are at
  * most {@link #MAX_SURPLUS} of them; the oldest is closed for the next. A connection counts from when it is accepted, so one whose
- * handshake of TLS is not complete is an idle one. Used on the event loop only.
+ * handshake of TLS is not complete is an idle one.
+ *
+ * <p>A new connection beyond the limit costs O(log clients), however many are idle: a client that opens connections in a
+ * loop must not fill the event loop. Used on the event loop only.
  */
 final class Connections {
     /** Connections beyond the limit. */
@@ -21,13 +27,27 @@ final class Connections {
 
     private final int max;
     private final IdentityHashMap<Channel, ClientConnection> all = new IdentityHashMap<>();
-    private final Map<String, Integer> clientToAdmitted = new HashMap<>();
+    private final Map<String, Client> clients = new HashMap<>(); // those with admitted connections
     private int admitted;
+    private long idleNumber; // counts how often a connection became idle
 
-    /** Admitted connections without a request; the one that became idle first is the first. */
-    private final LinkedHashSet<ClientConnection> idle = new LinkedHashSet<>();
+    /** The clients with idle connections; the one that makes room is the first. */
+    private final TreeSet<Client> withIdle = new TreeSet<>(
+            Comparator.comparingInt((Client client) -> -client.admitted).thenComparing(Client::longestIdle));
 
     private final LinkedHashSet<ClientConnection> surplus = new LinkedHashSet<>();
+
+    /** The admitted connections of a client. While its place in {@link #withIdle} changes, it is not there. */
+    private static final class Client {
+        private int admitted;
+
+        /** Connections without a request, with the number of the time when they became idle; the first is the oldest. */
+        private final LinkedHashMap<ClientConnection, Long> idle = new LinkedHashMap<>();
+
+        private Long longestIdle() {
+            return idle.firstEntry().getValue();
+        }
+    }
 
     /** @param max connections beside the surplus */
     Connections(int max) {
@@ -50,7 +70,7 @@ final class Connections {
         all.put(channel, client);
         if (makeRoom(client.client())) {
             admit(client);
-            idle.add(client);
+            end(client);
             return;
         }
         if (surplus.size() == MAX_SURPLUS) {
@@ -75,14 +95,22 @@ final class Connections {
             surplus.remove(client);
             admit(client);
         }
-        idle.remove(client);
+        Client owner = clients.get(client.client());
+        if (client.admitted() && owner != null) {
+            take(owner);
+            owner.idle.remove(client);
+            sort(owner);
+        }
         return client.admitted();
     }
 
     /** A connection has no request any more. */
     void end(ClientConnection client) {
-        if (client.admitted()) {
-            idle.add(client);
+        Client owner = clients.get(client.client());
+        if (client.admitted() && owner != null) {
+            take(owner);
+            owner.idle.putIfAbsent(client, idleNumber++);
+            sort(owner);
         }
     }
 
@@ -90,18 +118,15 @@ final class Connections {
         if (admitted < max) {
             return true;
         }
-        ClientConnection leaving = null;
-        int most = 0;
-        for (ClientConnection candidate : idle) {
-            int count = clientToAdmitted.getOrDefault(candidate.client(), 0);
-            if (count > most) {
-                leaving = candidate;
-                most = count;
-            }
-        }
-        if (leaving == null || (!leaving.client().equals(client) && most <= clientToAdmitted.getOrDefault(client, 0))) {
+        if (withIdle.isEmpty()) {
             return false;
         }
+        Client most = withIdle.first();
+        Client asking = clients.get(client);
+        if (most != asking && asking != null && most.admitted <= asking.admitted) {
+            return false;
+        }
+        ClientConnection leaving = most.idle.firstEntry().getKey();
         dismiss(leaving);
         leaving.closeNow();
         return true;
@@ -109,17 +134,40 @@ final class Connections {
 
     private void admit(ClientConnection client) {
         admitted++;
-        clientToAdmitted.merge(client.client(), 1, Integer::sum);
+        Client owner = clients.computeIfAbsent(client.client(), name -> new Client());
+        take(owner);
+        owner.admitted++;
+        sort(owner);
         client.setAdmitted(true);
     }
 
     private void dismiss(ClientConnection client) {
-        idle.remove(client);
         surplus.remove(client);
-        if (client.admitted()) {
+        Client owner = clients.get(client.client());
+        if (client.admitted() && owner != null) {
+            take(owner);
+            owner.idle.remove(client);
+            owner.admitted--;
+            sort(owner);
+            if (owner.admitted == 0) {
+                clients.remove(client.client());
+            }
             admitted--;
-            clientToAdmitted.computeIfPresent(client.client(), (name, count) -> count == 1 ? null : count - 1);
             client.setAdmitted(false);
+        }
+    }
+
+    /** Takes a client from its place, which its counts are about to change. */
+    private void take(Client client) {
+        if (!client.idle.isEmpty()) {
+            withIdle.remove(client);
+        }
+    }
+
+    /** Puts a client to its place. */
+    private void sort(Client client) {
+        if (!client.idle.isEmpty()) {
+            withIdle.add(client);
         }
     }
 }
