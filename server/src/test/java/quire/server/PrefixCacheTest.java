@@ -3,6 +3,9 @@ package quire.server;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.net.http.HttpResponse;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CopyOnWriteArrayList;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import quire.engine.PrefixCacheStats;
@@ -68,6 +71,28 @@ class PrefixCacheTest {
                     .contains("quire_saved_states_written_total{model_name=\"fake\"} 3\n")
                     .contains("quire_saved_states_evicted_unused_total{model_name=\"fake\"} 1\n");
         }
+    }
+
+    /** A text of nearly the whole context is longer than three quarters of the pages in memory. */
+    @Test
+    void metrics_longTextWithOverflowPages_countThoseInUse() throws Exception {
+        List<Integer> used = new CopyOnWriteArrayList<>();
+        CompletableFuture<TestServer> running = new CompletableFuture<>();
+        try (TestServer server = TestServer.builder()
+                .maxSequences(1)
+                .overflowPages(40)
+                .onForward(batch -> used.add(running.join().engine.stats().usedOverflowPages()))
+                .start()) {
+            running.complete(server);
+            String before = server.get("/metrics").body();
+            assertThat(before)
+                    .contains("quire_kv_overflow_pages{model_name=\"fake\"} 40.0\n")
+                    .contains("quire_kv_overflow_pages_used{model_name=\"fake\"} 0.0\n");
+            String body =
+                    "{\"prompt\":\"" + "x".repeat(TestServer.CONTEXT - 20) + "\",\"max_tokens\":9,\"temperature\":0}";
+            assertThat(server.post("/v1/completions", body).statusCode()).isEqualTo(200);
+        }
+        assertThat(used.getLast()).isPositive();
     }
 
     @Test

@@ -57,6 +57,9 @@ final class TestServer implements AutoCloseable {
         if (builder.savedStates > 0) {
             model.withStates(builder.maxSequences, builder.savedStates);
         }
+        if (builder.overflowPages > 0) {
+            model.withOverflow(builder.overflowPages);
+        }
         if (builder.answers != null) {
             model.following(new Script(builder.tokenizer, builder.marker, builder.answers));
         }
@@ -113,6 +116,7 @@ final class TestServer implements AutoCloseable {
         private int maxSequences = 16;
         private int context = CONTEXT;
         private int savedStates;
+        private int overflowPages;
         private String marker = "";
         private @Nullable UnaryOperator<String> answers;
         private int maxQueued = 1024;
@@ -169,6 +173,12 @@ final class TestServer implements AutoCloseable {
         /** Makes the fake model recurrent, with so many states that can be saved. */
         Builder savedStates(int value) {
             savedStates = value;
+            return this;
+        }
+
+        /** Gives the fake model pages behind those in memory. */
+        Builder overflowPages(int value) {
+            overflowPages = value;
             return this;
         }
 
