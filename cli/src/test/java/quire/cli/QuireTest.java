@@ -8,6 +8,7 @@ import static quire.cli.CommandRun.runWith;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.FileTime;
 import java.security.MessageDigest;
 import java.util.Arrays;
 import java.util.HashSet;
@@ -15,8 +16,11 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -351,6 +355,68 @@ class QuireTest {
         CommandRun result = run("plan", "--model", model, "--context", "128", "--sequences", "4");
         assertThat(result.code()).as(result.err()).isZero();
         assertThat(result.out()).contains("weights", "KV", "4");
+    }
+
+    /** The second run maps what the first one has written. */
+    @Test
+    void generate_packedCache_writesItOnceAndAnswersTheSame() throws IOException {
+        assumeTrue(KernelSets.best().keepsPacked());
+        Path cache = folder.resolve("packed");
+        String[] args = {
+            "generate",
+            "--model",
+            model,
+            "--prompt",
+            "x",
+            "--max-tokens",
+            "8",
+            "--seed",
+            "3",
+            "--packed-cache",
+            cache.toString()
+        };
+        String expected = run(Arrays.copyOf(args, args.length - 2)).out();
+        assertThat(run(args).out()).isEqualTo(expected);
+        FileTime old = FileTime.fromMillis(1_000_000_000_000L);
+        try (Stream<Path> files = Files.list(cache)) {
+            Path file = files.toList().getFirst();
+            Files.setLastModifiedTime(file, old);
+            assertThat(run(args).out()).isEqualTo(expected);
+            assertThat(Files.getLastModifiedTime(file)).isEqualTo(old);
+        }
+    }
+
+    @Test
+    void generate_packedCacheThatIsAFile_isRefused() {
+        assumeTrue(KernelSets.best().keepsPacked());
+        assertThat(run("generate", "--model", model, "--prompt", "x", "--packed-cache", model)
+                        .err())
+                .contains("--packed-cache is " + model + ", which is no folder");
+    }
+
+    /** 128 tokens are 8 pages of 4 KiB; of the 4 pages in memory one sequence has 3. */
+    @Test
+    @EnabledOnOs(OS.LINUX)
+    void plan_contextBeyondThePool_hasTheRestOnDisk() {
+        CommandRun result = run(
+                "plan",
+                "--model",
+                model,
+                "--max-context",
+                "128",
+                "--kv-cache",
+                "16KiB",
+                "--max-sequences",
+                "1",
+                "--kv-disk",
+                folder.resolve("plan.kv").toString(),
+                "--kv-disk-size",
+                "16MiB",
+                "--json");
+        assertThat(result.code()).as(result.err()).isZero();
+        JsonNode plan = JsonMapper.shared().readTree(result.out());
+        assertThat(plan.get("pages").asInt()).isEqualTo(4);
+        assertThat(plan.get("overflow_pages").asInt()).isEqualTo(5);
     }
 
     @Test

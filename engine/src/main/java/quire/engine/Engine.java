@@ -189,6 +189,7 @@ public final class Engine implements AutoCloseable {
                             plan.windowPageCount(),
                             plan.savedStates(),
                             overflow),
+                    config.packedCache(),
                     progress::add);
             owned.push(decoder);
             Decoder draft = null;
@@ -210,6 +211,7 @@ public final class Engine implements AutoCloseable {
                                 0,
                                 0,
                                 overflow),
+                        config.packedCache(),
                         progress::add);
                 owned.push(draft);
             }

@@ -41,6 +41,7 @@ import quire.tensor.KvLayout.KvType;
  * @param kvDisk a file for cached pages, which outlives the engine; null for none. Needs the prefix cache
  * @param kvDiskBytes bytes on disk at most; at least 1. If {@code maxContext} is longer than the pool, what one such sequence
  *     needs beside memory lies in a second file in the same folder, and the first one has the rest
+ * @param packedCache a folder in which the packed weights of models are kept, so that later starts map them; null for none
  * @param trace a new file for what the scheduler gets and decides, prompts and answers in tokens included; null for none.
  *     Not together with {@code kvDisk}, whose speed decides too
  */
@@ -62,6 +63,7 @@ public record EngineConfig(
         int savedStates,
         @Nullable Path kvDisk,
         long kvDiskBytes,
+        @Nullable Path packedCache,
         @Nullable Path trace) {
     /** The largest {@code targetTokenGap}. */
     public static final Duration MAX_TARGET_TOKEN_GAP = Duration.ofHours(1);
@@ -130,6 +132,7 @@ public record EngineConfig(
         builder.savedStates = savedStates;
         builder.kvDisk = kvDisk;
         builder.kvDiskBytes = kvDiskBytes;
+        builder.packedCache = packedCache;
         builder.trace = trace;
         return builder;
     }
@@ -184,6 +187,7 @@ public record EngineConfig(
         private int savedStates;
         private @Nullable Path kvDisk;
         private long kvDiskBytes = 4L << 30;
+        private @Nullable Path packedCache;
         private @Nullable Path trace;
 
         private Builder() {}
@@ -303,6 +307,12 @@ public record EngineConfig(
             return this;
         }
 
+        /** See {@link EngineConfig}. */
+        public Builder packedCache(@Nullable Path value) {
+            packedCache = value;
+            return this;
+        }
+
         /**
          * A new file for what the scheduler gets and decides, which {@link Engine#replayTrace} reads. It has prompts and
          * answers in tokens. Default: null, for none.
@@ -336,6 +346,7 @@ public record EngineConfig(
                     savedStates,
                     kvDisk,
                     kvDiskBytes,
+                    packedCache,
                     trace);
         }
     }

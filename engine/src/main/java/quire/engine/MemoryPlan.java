@@ -729,8 +729,8 @@ public final class MemoryPlan {
     }
 
     /**
-     * The sum line by line: what there is, then what is planned, from the Java heap to the KV pages. The lines after
-     * that are about parts of the heap and about a single token, page and sequence, and are not in the sum.
+     * The sum line by line: what there is, then what is planned, from the Java heap to the KV pages, and the sum of that. The
+     * lines after it are about parts of the heap and about a single token, page and sequence, and are not in the sum.
      */
     public List<Line> lines() {
         List<Line> lines = new ArrayList<>();
@@ -795,6 +795,10 @@ public final class MemoryPlan {
         if (config.kvDisk() != null) {
             lines.add(new Line("KV transfers", diskBytes(), "pages on their way to the KV file or from it, at most"));
         }
+        lines.add(new Line(
+                "in all, at most",
+                java.totalBytes() + engineBytes(),
+                "from the Java heap on, when all of it is in use"));
         addLargerTypes("", model, lines);
         if (draft != null) {
             addLargerTypes("draft ", draft, lines);

@@ -234,22 +234,38 @@ public final class Decoder implements Model {
      * @throws IllegalArgumentException if the file of overflow pages cannot be made, with the system's reason
      */
     public static Decoder load(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Capacity capacity) {
-        return load(file, config, kernels, workers, capacity, bytes -> {});
+        return load(file, config, kernels, workers, capacity, null, bytes -> {});
     }
 
     /**
      * Loads and packs the weights. The decoder copies what it needs, so the file may be closed afterwards.
      *
+     * @param packedCache a folder for the packed weights, where the next load of the same model finds them; null for none
      * @param onLoaded called after each matrix, on this thread, with the number of its bytes in the file; an embedding
      *     that is also the head counts twice if it is copied, see {@link Kernels#readsRows}
      * @throws quire.model.format.ModelFormatException if a tensor is missing or misshapen
+     * @throws IllegalArgumentException if the folder for packed weights, or the file of overflow pages, cannot be made, with the
+     *     system's reason
      */
     @SuppressWarnings("MustBeClosedChecker") // the decoder owns the arena and closes it
     public static Decoder load(
-            Gguf file, ModelConfig config, Kernels kernels, Workers workers, Capacity capacity, LongConsumer onLoaded) {
+            Gguf file,
+            ModelConfig config,
+            Kernels kernels,
+            Workers workers,
+            Capacity capacity,
+            @Nullable Path packedCache,
+            LongConsumer onLoaded) {
         Arena arena = new Slabs();
         try {
-            return new Decoder(file, config, kernels, workers, capacity, arena, onLoaded);
+            config.checkTensors(file);
+            PackedWeights cache =
+                    packedCache == null ? null : PackedWeights.open(packedCache, file, kernels, workers, arena);
+            Decoder decoder = new Decoder(file, config, kernels, workers, capacity, arena, cache, onLoaded);
+            if (cache != null) {
+                cache.write();
+            }
+            return decoder;
         } catch (Throwable e) {
             arena.close();
             throw e;
@@ -412,6 +428,7 @@ public final class Decoder implements Model {
             Workers workers,
             Capacity capacity,
             Arena arena,
+            @Nullable PackedWeights packedWeights,
             LongConsumer onLoaded) {
         this.arena = arena;
         this.config = config;
@@ -423,8 +440,7 @@ public final class Decoder implements Model {
         pageTokens = capacity.pageTokens;
         blocks = config.blocks();
 
-        config.checkTensors(file);
-        WeightLoader loader = new WeightLoader(file, config, kernels, workers, arena, onLoaded);
+        WeightLoader loader = new WeightLoader(file, config, kernels, workers, arena, packedWeights, onLoaded);
         int hidden = config.hidden();
         GgufTensor embeddings = file.tensor("token_embd.weight", hidden, config.vocabularySize());
         embeddingType = embeddings.elementType();

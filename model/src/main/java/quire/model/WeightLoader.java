@@ -4,6 +4,7 @@ import java.lang.System.Logger.Level;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
@@ -33,6 +34,7 @@ final class WeightLoader {
     private final Kernels kernels;
     private final Workers workers;
     private final Arena arena;
+    private final @Nullable PackedWeights packedWeights;
     private final LongConsumer onLoaded;
     private final Set<String> checked = new HashSet<>();
     private final List<String> zeros = new ArrayList<>();
@@ -40,13 +42,24 @@ final class WeightLoader {
     /** The weights of a norm. The bias is null if it has none. */
     record NormWeights(FloatMatrix weight, @Nullable FloatMatrix bias) {}
 
-    /** @param onLoaded see {@link Decoder#load} */
-    WeightLoader(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Arena arena, LongConsumer onLoaded) {
+    /**
+     * @param packedWeights has matrices that were packed before, or null
+     * @param onLoaded see {@link Decoder#load}
+     */
+    WeightLoader(
+            Gguf file,
+            ModelConfig config,
+            Kernels kernels,
+            Workers workers,
+            Arena arena,
+            @Nullable PackedWeights packedWeights,
+            LongConsumer onLoaded) {
         this.file = file;
         this.config = config;
         this.kernels = kernels;
         this.workers = workers;
         this.arena = arena;
+        this.packedWeights = packedWeights;
         this.onLoaded = onLoaded;
     }
 
@@ -92,6 +105,24 @@ final class WeightLoader {
      */
     private WeightMatrix part(GgufTensor tensor, int columns, int first, int rows, int @Nullable [] order) {
         ElementType type = tensor.elementType();
+        long bytes = type.byteSize((long) rows * columns);
+        WeightMatrix packed = packedWeights == null
+                ? pack(tensor, columns, first, rows, order)
+                : packedWeights.matrix(
+                        tensor.name() + "/" + first + "/" + rows + (order == null ? "" : "/" + Arrays.hashCode(order)),
+                        type,
+                        rows,
+                        columns,
+                        () -> pack(tensor, columns, first, rows, order));
+        if (ModelConfig.isMatrix(tensor)) {
+            onLoaded.accept(bytes);
+        }
+        setFactor(packed, tensor, first);
+        return packed;
+    }
+
+    private WeightMatrix pack(GgufTensor tensor, int columns, int first, int rows, int @Nullable [] order) {
+        ElementType type = tensor.elementType();
         long rowBytes = type.byteSize(columns);
         MemorySegment source = data(tensor);
         WeightMatrix packed;
@@ -107,8 +138,7 @@ final class WeightLoader {
                 packed = kernels.pack(type, rows, columns, ordered, arena, workers);
             }
         }
-        loaded(tensor, source, rows * rowBytes);
-        setFactor(packed, tensor, first);
+        unload(source);
         return packed;
     }
 
@@ -433,18 +463,15 @@ final class WeightLoader {
             long bytes = Math.min(to * UNIT_BYTES, source.byteSize()) - first;
             MemorySegment.copy(source, first, copy, first, bytes);
         });
-        loaded(tensor, source, source.byteSize());
+        if (ModelConfig.isMatrix(tensor)) {
+            onLoaded.accept(source.byteSize());
+        }
+        unload(source);
         return copy;
     }
 
-    /**
-     * Reports a part of a matrix that was loaded, and frees its mapped pages. Otherwise the process would appear to use
-     * twice the memory while it loads.
-     */
-    private void loaded(GgufTensor tensor, MemorySegment source, long bytes) {
-        if (ModelConfig.isMatrix(tensor)) {
-            onLoaded.accept(bytes);
-        }
+    /** Frees the mapped pages of what was loaded. Otherwise the process would appear to use twice the memory while it loads. */
+    private static void unload(MemorySegment source) {
         if (source.isMapped()) {
             source.unload();
         }

@@ -114,7 +114,7 @@ class DecoderTest {
                 Workers workers = new Workers(1)) {
             ModelConfig config = ModelConfig.from(gguf);
             Decoder.Capacity capacity = new Decoder.Capacity(KvType.F32, 16, 1, 16, 1);
-            Decoder.load(gguf, config, KernelSets.best(), workers, capacity, reported::addAndGet)
+            Decoder.load(gguf, config, KernelSets.best(), workers, capacity, null, reported::addAndGet)
                     .close();
             assertThat(reported.get()).isEqualTo(Decoder.matrixBytes(gguf, KernelSets.best()));
         }

@@ -79,6 +79,23 @@ public interface Kernels {
     /** Size in bytes of a matrix that {@link #pack} makes: {@link WeightMatrix#packedBytes} without packing. */
     long packedBytes(ElementType type, int rows, int columns);
 
+    /**
+     * A matrix in the form in which {@link #pack} of the same set has put it into memory: {@link WeightMatrix#packed}. Nothing is
+     * copied.
+     *
+     * @param packed {@link #packedBytes} bytes, which are only read, faster on a cache-line boundary
+     * @throws IllegalArgumentException if there are more or fewer bytes, or a row is not a whole number of blocks
+     * @throws UnsupportedOperationException if {@link #keepsPacked} is false
+     */
+    default WeightMatrix ofPacked(ElementType type, int rows, int columns, MemorySegment packed) {
+        throw new UnsupportedOperationException("the kernel set " + name() + " packs weights anew each time");
+    }
+
+    /** Whether matrices of this set have a packed form that {@link #ofPacked} takes. */
+    default boolean keepsPacked() {
+        return false;
+    }
+
     /** Whether {@link WeightMatrix#readRow} works for matrices of this set. */
     boolean readsRows();
 

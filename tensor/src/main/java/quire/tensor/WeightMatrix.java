@@ -1,6 +1,7 @@
 package quire.tensor;
 
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 
 /**
  * A weight matrix of {@code rows} outputs by {@code columns} inputs, packed for one kernel set. Only the {@link
@@ -71,6 +72,15 @@ public abstract class WeightMatrix {
      */
     public void readRow(int row, MemorySegment target, long targetElement) {
         throw new UnsupportedOperationException("this kernel set does not read rows back");
+    }
+
+    /**
+     * The packed weights, for {@link Kernels#ofPacked}: parts that follow each other without gaps.
+     *
+     * @throws UnsupportedOperationException if {@link Kernels#keepsPacked} is false for the set that packed the matrix
+     */
+    public List<MemorySegment> packed() {
+        throw new UnsupportedOperationException("this kernel set packs weights anew each time");
     }
 
     /** Size of the packed weights in bytes; one product reads them all. */

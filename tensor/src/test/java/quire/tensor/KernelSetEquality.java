@@ -168,6 +168,15 @@ public final class KernelSetEquality {
             throw new AssertionError(set.name() + " packs " + outputs + " × " + columns + " of " + type + " into "
                     + w.packedBytes() + " bytes, not into " + set.packedBytes(type, outputs, columns));
         }
+        if (set.keepsPacked() && random.nextBoolean()) {
+            MemorySegment copy = arena.allocate(w.packedBytes(), 64);
+            long at = 0;
+            for (MemorySegment part : w.packed()) {
+                MemorySegment.copy(part, 0, copy, at, part.byteSize());
+                at += part.byteSize();
+            }
+            w = set.ofPacked(type, outputs, columns, copy.asReadOnly());
+        }
         w.setFactor(factor);
         if (set.readsRows()) {
             requireRow(w, source, random.nextInt(outputs), arena);

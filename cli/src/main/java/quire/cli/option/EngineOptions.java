@@ -116,6 +116,16 @@ public final class EngineOptions {
     private int savedStates;
 
     @Option(
+            names = "--packed-cache",
+            paramLabel = "DIR",
+            converter = FilePath.class,
+            description =
+                    "A folder in which the weights are kept as the kernels pack them. The first start writes them there; later"
+                            + " starts of the same model map that file, so they are faster, and processes share its memory. It"
+                            + " takes about as much space as the model (default: none).")
+    private @Nullable Path packedCache;
+
+    @Option(
             names = "--kv-disk",
             paramLabel = "FILE",
             converter = FilePath.class,
@@ -232,6 +242,7 @@ public final class EngineOptions {
                 .speculation(new Speculation(draftTokens, true, draft, null))
                 .prefixCache(caching)
                 .savedStates(savedStates)
+                .packedCache(packedCache)
                 .kvDisk(kvDisk);
         return kvDiskBytes == null
                 ? config.build()

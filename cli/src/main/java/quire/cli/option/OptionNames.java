@@ -20,6 +20,7 @@ public final class OptionNames {
             Map.entry("targetTokenGap", "--target-itl"),
             Map.entry("prefixCache", "--prefix-cache"),
             Map.entry("savedStates", "--saved-states"),
+            Map.entry("packedCache", "--packed-cache"),
             Map.entry("kvDisk", "--kv-disk"),
             Map.entry("kvDiskBytes", "--kv-disk-size"));
 

@@ -5,7 +5,6 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.math.BigInteger;
-import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
@@ -28,7 +27,6 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.stream.Stream;
-import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -81,7 +79,6 @@ public final class Gguf implements AutoCloseable {
     private static final int MIN_TENSOR_BYTES = Long.BYTES + Integer.BYTES + Long.BYTES + Integer.BYTES + Long.BYTES;
 
     private static final int SHOWN_CHARS = 80;
-    private static final long FINGERPRINT_BLOCK = 1 << 20;
 
     private final String file;
     private final MemorySegment memory;
@@ -486,20 +483,17 @@ public final class Gguf implements AutoCloseable {
 
     /**
      * A number for everything in the files, metadata and weights: the SHA-256 of the CRC-32C of each MiB. So two models
-     * have the same one only if they are the same, unless someone has made them so. Reads all of it, some GB/s from memory.
+     * have the same one only if they are the same, unless someone has made them so. Reads all of it, with several threads.
      */
     public byte[] fingerprint() {
         try {
             MessageDigest digest = MessageDigest.getInstance("SHA-256");
-            ByteBuffer sum = ByteBuffer.allocate(Integer.BYTES);
             for (Gguf part : parts.isEmpty() ? List.of(this) : parts) {
-                for (long at = 0; at < part.memory.byteSize(); at += FINGERPRINT_BLOCK) {
-                    CRC32C crc = new CRC32C();
-                    long bytes = Math.min(FINGERPRINT_BLOCK, part.memory.byteSize() - at);
-                    crc.update(part.memory.asSlice(at, bytes).asByteBuffer());
-                    digest.update(sum.clear().putInt((int) crc.getValue()).flip());
-                }
+                digest.update(Checksums.bytes(Checksums.of(part.memory)));
                 digest.update(Long.toString(part.memory.byteSize()).getBytes(StandardCharsets.US_ASCII));
+                if (part.memory.isMapped()) {
+                    part.memory.unload(); // else the process would appear to use twice the memory while it loads
+                }
             }
             return digest.digest();
         } catch (NoSuchAlgorithmException e) {

@@ -90,6 +90,16 @@ public final class AssembledKernels implements Kernels {
     }
 
     @Override
+    public WeightMatrix ofPacked(ElementType type, int rows, int columns, MemorySegment packed) {
+        return products.ofPacked(type, rows, columns, packed);
+    }
+
+    @Override
+    public boolean keepsPacked() {
+        return true;
+    }
+
+    @Override
     public boolean readsRows() {
         return true;
     }

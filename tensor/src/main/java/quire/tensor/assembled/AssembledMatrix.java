@@ -2,7 +2,9 @@ package quire.tensor.assembled;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 import quire.tensor.Activations;
 import quire.tensor.ElementType;
 import quire.tensor.FloatMatrix;
@@ -38,7 +40,14 @@ final class AssembledMatrix extends WeightMatrix {
     private final int groups;
     private final int chunkPanels;
 
-    private AssembledMatrix(ElementType type, int rows, int columns, ProductFunctions code, Arena arena) {
+    /** @param packed the words and scales; null to allocate them in the arena */
+    private AssembledMatrix(
+            ElementType type,
+            int rows,
+            int columns,
+            ProductFunctions code,
+            @Nullable MemorySegment packed,
+            Arena arena) {
         super(type, rows, columns);
         this.code = code;
         panels = Math.ceilDiv(rows, PackedForm.PANEL);
@@ -46,8 +55,15 @@ final class AssembledMatrix extends WeightMatrix {
         panelWordBytes = panelWordBytes(type, columns);
         panelScaleBytes = panelScaleBytes(type, columns);
         chunkPanels = (int) Math.max(1, CHUNK_BYTES / (panelWordBytes + panelScaleBytes));
-        words = arena.allocate(panels * panelWordBytes, 64);
-        scales = arena.allocate(panels * panelScaleBytes, 64);
+        long wordBytes = panels * panelWordBytes;
+        long scaleBytes = panels * panelScaleBytes;
+        words = packed == null ? arena.allocate(wordBytes, 64) : packed.asSlice(0, wordBytes);
+        scales = packed == null ? arena.allocate(scaleBytes, 64) : packed.asSlice(wordBytes, scaleBytes);
+    }
+
+    /** See {@link quire.tensor.Kernels#ofPacked}. */
+    static AssembledMatrix of(ElementType type, int rows, int columns, ProductFunctions code, MemorySegment packed) {
+        return new AssembledMatrix(type, rows, columns, code, packed, Arena.global());
     }
 
     static AssembledMatrix pack(
@@ -58,7 +74,7 @@ final class AssembledMatrix extends WeightMatrix {
             ProductFunctions code,
             Arena arena,
             Workers workers) {
-        AssembledMatrix packed = new AssembledMatrix(type, rows, columns, code, arena);
+        AssembledMatrix packed = new AssembledMatrix(type, rows, columns, code, null, arena);
         workers.run(worker -> {
             PanelPacker packer = new PanelPacker(type, rows, columns, source);
             int from = Workers.shareStart(packed.panels, 1, worker, workers.count());
@@ -109,6 +125,11 @@ final class AssembledMatrix extends WeightMatrix {
                         columns(),
                         target,
                         targetElement);
+    }
+
+    @Override
+    public List<MemorySegment> packed() {
+        return List.of(words, scales);
     }
 
     @Override

@@ -51,6 +51,17 @@ final class AssembledProducts {
         return AssembledMatrix.pack(type, rows, columns, source, functions(type), arena, workers);
     }
 
+    /** See {@link Kernels#ofPacked}. */
+    WeightMatrix ofPacked(ElementType type, int rows, int columns, MemorySegment packed) {
+        Shapes.checkShape(type, rows, columns);
+        long bytes = AssembledMatrix.packedBytes(type, rows, columns);
+        if (packed.byteSize() != bytes) {
+            throw new IllegalArgumentException("a packed matrix of " + rows + " × " + columns + " " + type + " has "
+                    + bytes + " bytes, not " + packed.byteSize());
+        }
+        return AssembledMatrix.of(type, rows, columns, functions(type), packed);
+    }
+
     /** See {@link Kernels#quantize}. */
     void quantize(Activations x, int from, int to) {
         Shapes.checkQuantize(x, from, to);

@@ -14,8 +14,8 @@ import quire.tensor.WeightMatrix;
 public final class Shapes {
     private Shapes() {}
 
-    /** Checks {@link Kernels#pack}. */
-    public static void checkPack(ElementType type, int rows, int columns, MemorySegment source) {
+    /** Checks the size of a weight matrix. */
+    public static void checkShape(ElementType type, int rows, int columns) {
         if (rows < 1 || columns < 1) {
             throw new IllegalArgumentException("a weight matrix has rows and columns, not " + rows + " × " + columns);
         }
@@ -23,6 +23,11 @@ public final class Shapes {
             throw new IllegalArgumentException("a row of " + columns + " numbers is not a whole number of " + type
                     + " blocks of " + type.blockElements());
         }
+    }
+
+    /** Checks {@link Kernels#pack}. */
+    public static void checkPack(ElementType type, int rows, int columns, MemorySegment source) {
+        checkShape(type, rows, columns);
         long expected = type.byteSize((long) rows * columns);
         if (source.byteSize() != expected) {
             throw new IllegalArgumentException("a " + type + " matrix of " + rows + " × " + columns + " takes "
