@@ -563,8 +563,8 @@ public final class Engine implements AutoCloseable {
 
     /**
      * Compiles a sample of constraints, so that the first constrained request of the process does not wait until Java has
-     * loaded and compiled the code for it. Takes about half a second of a processor, on the calling thread. A server calls
-     * it when it is ready; a program without constraints need not.
+     * loaded and compiled the code for it. Takes about half a second of a processor, on the calling thread, and waits in
+     * between while requests run, up to 20 seconds in all. A server calls it when it is ready; a program without constraints need not.
      */
     public void warmUp() {
         loop.warmUp();

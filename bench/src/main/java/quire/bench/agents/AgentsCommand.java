@@ -94,7 +94,7 @@ public final class AgentsCommand implements Callable<Integer> {
             Tokenizer tokenizer = Tokenizers.of(file);
             ToolCallFormat format = format(file, tokenizer, path);
             Constraints constraints = new Constraints(tokenizer);
-            constraints.warmUp(); // as a server does at its start
+            constraints.warmUp(() -> {}); // as a server does at its start
             List<Capture> largestFirst = new ArrayList<>(found);
             largestFirst.sort(Comparator.comparingLong(Capture::bytes).reversed());
             for (Capture capture : largestFirst) {

@@ -34,9 +34,11 @@ public final class Constraints {
     /**
      * Also compiles a sample, so that the first constraint of the process is compiled about as fast as later ones. Takes
      * about half a second of a processor, once for each process.
+     *
+     * @param giveWay called before each part of it: waits while others need the processors
      */
-    public void warmUp() {
-        WarmUp.run(vocabulary(), profiles);
+    public void warmUp(Runnable giveWay) {
+        WarmUp.run(vocabulary(), profiles, giveWay);
     }
 
     private synchronized Vocabulary vocabulary() {

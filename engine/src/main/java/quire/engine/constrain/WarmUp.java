@@ -28,14 +28,21 @@ final class WarmUp {
 
     private WarmUp() {}
 
-    /** Does it on the calling thread. */
-    static void run(Vocabulary vocabulary, Profiles profiles) {
+    /**
+     * Does it on the calling thread.
+     *
+     * @param giveWay called before each sample: waits while others need the processors
+     */
+    static void run(Vocabulary vocabulary, Profiles profiles, Runnable giveWay) {
+        giveWay.run();
         Constraint sample = sample();
         if (!COMPILED.getAndSet(true)) {
             for (int i = 1; i < TIMES; i++) {
+                giveWay.run();
                 sample = sample();
             }
         }
+        giveWay.run();
         walk(new Automaton(sample, vocabulary, profiles), ANSWER.getBytes(StandardCharsets.UTF_8));
     }
 

@@ -47,6 +47,11 @@ import quire.tensor.Workers;
 public final class EngineLoop implements Runnable {
     private static final System.Logger LOG = System.getLogger("quire.engine");
 
+    /** How long a part of the warm-up waits for requests at most, and how often it looks. A part takes some milliseconds. */
+    private static final long MOST_WAIT_NANOS = 250_000_000;
+
+    private static final long POLL_NANOS = 5_000_000;
+
     private final Model model;
     private final Tokenizer tokenizer;
     private final LongSupplier nanoClock;
@@ -296,7 +301,15 @@ public final class EngineLoop implements Runnable {
 
     /** Any thread: see {@link quire.engine.Engine#warmUp}. */
     public void warmUp() {
-        constraints.warmUp();
+        constraints.warmUp(this::giveWay);
+    }
+
+    /** Waits while a request runs, but not for long, so that a server that is always busy is warmed up too. */
+    private void giveWay() {
+        long begin = System.nanoTime();
+        while (tracker.stats().running() > 0 && System.nanoTime() - begin < MOST_WAIT_NANOS) {
+            LockSupport.parkNanos(POLL_NANOS);
+        }
     }
 
     /** Allows or forbids to use the prefix cache, if the configuration has one. Any thread. */

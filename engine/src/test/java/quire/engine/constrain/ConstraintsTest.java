@@ -39,7 +39,7 @@ class ConstraintsTest {
     void warmUp_knowsTheTokensOfStringsInOtherSchemas() {
         Vocabulary vocabulary = new Vocabulary(new FakeTokenizer());
         Profiles profiles = new Profiles();
-        WarmUp.run(vocabulary, profiles);
+        WarmUp.run(vocabulary, profiles, () -> {});
         int known = profiles.size();
 
         Automaton text = new Automaton(Constraint.jsonSchema(Map.of("type", "string")), vocabulary, profiles);
