@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.EnumMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -21,6 +22,7 @@ import quire.bench.client.ServerAddress;
 import quire.bench.client.ServerProcess;
 import quire.bench.client.StreamedAnswer;
 import quire.bench.measure.Bounds;
+import quire.bench.measure.Quantiles;
 import quire.bench.overload.LoadRequests.Kind;
 import quire.bench.overload.LoadRequests.LoadRequest;
 
@@ -37,7 +39,8 @@ import quire.bench.overload.LoadRequests.LoadRequest;
  * <p>Goodput is what the answers are worth that met the deadline and ended within the measured time:
  * {@link LevelResult#work}. A level ends when all its requests have ended, so no level loads the next one. The
  * closed loop is repeated until it no longer gets faster, because a server that has just started has not compiled its code.
- * Clients and server share the machine, so the table has the processors that each of them used.
+ * Clients and server share the machine, so the table has the processors that each of them used. The speed of a shared machine changes
+ * by a tenth within minutes, so several rounds say more than long levels.
  */
 final class OverloadBench {
     private static final Duration POLL = Duration.ofMillis(50);
@@ -68,9 +71,10 @@ final class OverloadBench {
      * @param clients clients that measure the capacity
      * @param seconds measured time of each level
      * @param deadlineSeconds how long an answer may take, to its end, to count
+     * @param rounds how often each level is measured, by turns; its goodput is the median
      * @param seed of all random numbers
      */
-    record Settings(int clients, double seconds, double deadlineSeconds, long seed) {}
+    record Settings(int clients, double seconds, double deadlineSeconds, int rounds, long seed) {}
 
     /** The bounds; {@link OverloadCommand} describes them. */
     record Limits(double goodputShare, double firstSeconds, double refusalSeconds) {}
@@ -98,24 +102,32 @@ final class OverloadBench {
         List<Map<String, Object>> rows = new ArrayList<>();
         loops.forEach((kind, loop) -> rows.add(loop.row(kind.name().toLowerCase(Locale.ROOT) + " only", alone)));
         rows.add(capacity.row("closed loop", alone));
-        double peak = capacity.work(alone);
-        double least = Double.POSITIVE_INFINITY;
+        Map<Double, List<Double>> levelToWork = new LinkedHashMap<>();
         double first = 0;
         double refusal = 0;
         int withoutRetryAfter = capacity.withoutRetryAfter();
         int failed = capacity.failed();
         String failure = capacity.failure();
-        for (double level : levels) {
-            LevelResult result = openLoop(level * capacity.goodAnswers(), settings.seed + Double.hashCode(level));
-            awaitIdle();
-            rows.add(result.row(String.format(Locale.ROOT, "× %.3g", level), alone));
-            peak = Math.max(peak, result.work(alone));
-            least = level > 1 ? Math.min(least, result.work(alone)) : least;
-            first = Math.max(first, result.firstP99());
-            refusal = Math.max(refusal, result.refusalP99());
-            withoutRetryAfter += result.withoutRetryAfter();
-            failed += result.failed();
-            failure = result.failure().isEmpty() ? failure : result.failure();
+        for (int round = 0; round < settings.rounds; round++) {
+            for (double level : levels) {
+                LevelResult result =
+                        openLoop(level * capacity.goodAnswers(), settings.seed + round + Double.hashCode(level));
+                awaitIdle();
+                rows.add(result.row(String.format(Locale.ROOT, "× %.3g", level), alone));
+                levelToWork.computeIfAbsent(level, l -> new ArrayList<>()).add(result.work(alone));
+                first = Math.max(first, result.firstP99());
+                refusal = Math.max(refusal, result.refusalP99());
+                withoutRetryAfter += result.withoutRetryAfter();
+                failed += result.failed();
+                failure = result.failure().isEmpty() ? failure : result.failure();
+            }
+        }
+        double peak = capacity.work(alone);
+        double least = Double.POSITIVE_INFINITY;
+        for (Map.Entry<Double, List<Double>> level : levelToWork.entrySet()) {
+            double work = Quantiles.median(level.getValue());
+            peak = Math.max(peak, work);
+            least = level.getKey() > 1 ? Math.min(least, work) : least;
         }
         Bounds bounds = new Bounds();
         if (least < Double.POSITIVE_INFINITY) {

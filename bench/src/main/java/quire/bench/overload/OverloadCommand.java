@@ -54,6 +54,14 @@ public final class OverloadCommand implements Callable<Integer> {
     private double seconds;
 
     @Option(
+            names = "--rounds",
+            paramLabel = "N",
+            defaultValue = "1",
+            description = "How often each level is measured, by turns; the bound is for the medians (default"
+                    + " ${DEFAULT-VALUE}).")
+    private int rounds;
+
+    @Option(
             names = "--clients",
             paramLabel = "N",
             defaultValue = "128",
@@ -105,6 +113,7 @@ public final class OverloadCommand implements Callable<Integer> {
     @Override
     public Integer call() throws IOException, InterruptedException {
         Range.check(command, "--clients", clients, 1, 10_000);
+        Range.check(command, "--rounds", rounds, 1, 1000);
         for (double level : levels) {
             if (!(level > 0)) {
                 throw new IllegalArgumentException("--levels takes numbers above 0, not " + level);
@@ -121,12 +130,13 @@ public final class OverloadCommand implements Callable<Integer> {
         record.put("seed", seed);
         record.put("clients", clients);
         record.put("seconds_a_level", seconds);
+        record.put("rounds", rounds);
         record.put("deadline_seconds", deadline);
         record.putMachine();
         OverloadBench.Result result;
         try (ServerProcess process = server.open("--max-queue-wait", QUEUE_SECONDS)) {
             int context = ServedModel.of(process.address()).context();
-            OverloadBench.Settings settings = new OverloadBench.Settings(clients, seconds, deadline, seed);
+            OverloadBench.Settings settings = new OverloadBench.Settings(clients, seconds, deadline, rounds, seed);
             OverloadBench.Limits limits = new OverloadBench.Limits(minGoodput, maxFirstToken, maxRefusal);
             result = new OverloadBench(process, context, settings).measure(levels, limits);
             process.keepLog(result.bounds().broken());

@@ -148,6 +148,8 @@ class OverloadTest {
                 "0.5",
                 "--levels",
                 "0.5,3",
+                "--rounds",
+                "2",
                 "--clients",
                 "4",
                 "--deadline",
@@ -166,7 +168,10 @@ class OverloadTest {
                 "0");
         assertThat(result.code()).as(result.out() + result.err()).isZero();
         JsonNode json = JsonMapper.shared().readTree(result.out());
-        assertThat(json.get("levels").size()).isEqualTo(5);
+        assertThat(json.get("levels").size()).isEqualTo(3 + 2 * 2);
+        assertThat(json.at("/levels/4/load").asString())
+                .isEqualTo("× 3.00")
+                .isEqualTo(json.at("/levels/6/load").asString());
         JsonNode level = json.get("levels").get(4);
         assertThat(level.get("answered").asInt()).isPositive();
         assertThat(level.get("answered").asInt() + level.get("refused").asInt())
