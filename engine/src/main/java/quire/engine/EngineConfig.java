@@ -307,7 +307,7 @@ public record EngineConfig(
             return this;
         }
 
-        /** See {@link EngineConfig}. */
+        /** A folder for packed weights, which later starts of the same model map. Default: null, for none. */
         public Builder packedCache(@Nullable Path value) {
             packedCache = value;
             return this;

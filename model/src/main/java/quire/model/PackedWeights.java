@@ -11,7 +11,6 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
-import java.nio.channels.FileLock;
 import java.nio.channels.OverlappingFileLockException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -226,9 +225,8 @@ final class PackedWeights {
         long begin = System.nanoTime();
         Path unfinished = path.resolveSibling(path.getFileName() + ".new");
         try (FileChannel channel = FileChannel.open(unfinished, StandardOpenOption.CREATE, StandardOpenOption.WRITE)) {
-            FileLock lock = channel.tryLock();
-            if (lock == null || !Files.exists(unfinished)) { // without its name it is finished
-                LOG.log(Level.INFO, "another process writes the packed weights to " + path);
+            if (!lock(channel) || !Files.exists(unfinished)) { // without its name it is finished
+                LOG.log(Level.INFO, "the packed weights are being written to " + path + " already");
                 return;
             }
             channel.truncate(0);
@@ -238,9 +236,18 @@ final class PackedWeights {
                     Level.INFO,
                     "wrote " + (bytes >> 20) + " MiB of packed weights to " + path + " in "
                             + (System.nanoTime() - begin) / 1_000_000 + " ms; the next start maps them");
-        } catch (IOException | OverlappingFileLockException e) {
+        } catch (IOException e) {
             LOG.log(Level.WARNING, "the packed weights were not written to " + path + ": " + e);
             delete(unfinished);
+        }
+    }
+
+    /** Locks a file until it is closed; false if another process or another engine of this one has locked it. */
+    private static boolean lock(FileChannel channel) throws IOException {
+        try {
+            return channel.tryLock() != null;
+        } catch (OverlappingFileLockException e) {
+            return false;
         }
     }
 

@@ -6,8 +6,10 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.FileTime;
 import java.util.Arrays;
 import java.util.List;
@@ -200,6 +202,21 @@ class PackedWeightsTest {
         Files.move(file(), file().resolveSibling(file().getFileName() + ".new"));
         assertThat(logits(model, cache)).isEqualTo(expected);
         assertThat(Files.readAllBytes(file())).isEqualTo(whole);
+    }
+
+    @Test
+    void load_whileAnotherWrites_leavesTheFileToIt() throws IOException {
+        Path model = model(ElementType.Q4_0, 4);
+        int[] expected = logits(model, cache);
+        Path unfinished = file().resolveSibling(file().getFileName() + ".new");
+        Files.move(file(), unfinished);
+        byte[] whole = Files.readAllBytes(unfinished);
+        try (FileChannel other = FileChannel.open(unfinished, StandardOpenOption.WRITE)) {
+            assertThat(other.lock().isValid()).isTrue();
+            assertThat(logits(model, cache)).isEqualTo(expected);
+            assertThat(file()).isEqualTo(unfinished);
+        }
+        assertThat(Files.readAllBytes(unfinished)).isEqualTo(whole);
     }
 
     @Test
