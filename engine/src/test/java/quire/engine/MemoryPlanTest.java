@@ -170,6 +170,23 @@ class MemoryPlanTest {
     }
 
     @Test
+    void lines_inAllAtMost_isTheSumOfTheLinesBefore() {
+        JavaMemory java = new JavaMemory(2 * GIB, 64 << 20, 64 << 20, 30, 30 << 20, 70 << 20);
+        EngineConfig config = config(4, 4096, GIB).toBuilder()
+                .maxContext(512)
+                .kvDisk(Path.of("pages.kv"))
+                .build();
+        List<MemoryPlan.Line> lines =
+                plan(config, MachineMemory.of(64 * GIB), java).lines();
+        List<String> names = lines.stream().map(MemoryPlan.Line::name).toList();
+        int sum = names.indexOf("in all, at most");
+        assertThat(lines.get(sum).bytes())
+                .isEqualTo(lines.subList(names.indexOf("Java heap"), sum).stream()
+                        .mapToLong(MemoryPlan.Line::bytes)
+                        .sum());
+    }
+
+    @Test
     void lines_withAKvFile_countItsBuffersAndTables() {
         EngineConfig without = config(64, 4096, 0);
         EngineConfig with = without.toBuilder()

@@ -878,7 +878,7 @@ class PromiseTest {
     /**
      * All of it at once, drawn at random: turns of chats from a cold and from a warm cache, with and without a salt; several
      * answers to a prompt; beams; drafts and predictions; priorities, tenants and cancelled requests; so few pages that sequences are
-     * preempted; and a KV file, of which the second engine finds the pages. With the fewest pages, the longest texts have pages on
+     * preempted; and a KV file, of which the second engine finds the pages, and packed weights, which it maps. With the fewest pages, the longest texts have pages on
      * disk. The second model has window pages.
      */
     @ParameterizedTest
@@ -913,6 +913,7 @@ class PromiseTest {
                 .speculation(new Speculation(4, true, builtIn ? TINY_DRAFT : null, null))
                 .kvDisk(folder.resolve("all.kv"))
                 .kvDiskBytes(16 << 20)
+                .packedCache(folder.resolve("packed"))
                 .build();
         scarce =
                 scarce.toBuilder().kvCacheBytes(pages * pageBytes(file, scarce)).build();

@@ -114,9 +114,7 @@ final class WeightLoader {
                         rows,
                         columns,
                         () -> pack(tensor, columns, first, rows, order));
-        if (ModelConfig.isMatrix(tensor)) {
-            onLoaded.accept(bytes);
-        }
+        report(tensor, bytes);
         setFactor(packed, tensor, first);
         return packed;
     }
@@ -463,11 +461,16 @@ final class WeightLoader {
             long bytes = Math.min(to * UNIT_BYTES, source.byteSize()) - first;
             MemorySegment.copy(source, first, copy, first, bytes);
         });
-        if (ModelConfig.isMatrix(tensor)) {
-            onLoaded.accept(source.byteSize());
-        }
+        report(tensor, source.byteSize());
         unload(source);
         return copy;
+    }
+
+    /** Reports a part of a matrix that was loaded. */
+    private void report(GgufTensor tensor, long bytes) {
+        if (ModelConfig.isMatrix(tensor)) {
+            onLoaded.accept(bytes);
+        }
     }
 
     /** Frees the mapped pages of what was loaded. Otherwise the process would appear to use twice the memory while it loads. */

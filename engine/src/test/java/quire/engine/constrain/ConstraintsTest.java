@@ -35,6 +35,14 @@ class ConstraintsTest {
                 .isFalse();
     }
 
+    /** Before each sample and before the walk; the samples are compiled once for each process. */
+    @Test
+    void warmUp_asksWhetherOthersNeedTheProcessors() {
+        AtomicInteger asked = new AtomicInteger();
+        WarmUp.run(new Vocabulary(new FakeTokenizer()), new Profiles(), asked::incrementAndGet);
+        assertThat(asked.get()).isGreaterThanOrEqualTo(2);
+    }
+
     @Test
     void warmUp_knowsTheTokensOfStringsInOtherSchemas() {
         Vocabulary vocabulary = new Vocabulary(new FakeTokenizer());

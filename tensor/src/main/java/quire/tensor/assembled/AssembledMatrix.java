@@ -4,7 +4,6 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.Objects;
-import org.jspecify.annotations.Nullable;
 import quire.tensor.Activations;
 import quire.tensor.ElementType;
 import quire.tensor.FloatMatrix;
@@ -40,14 +39,8 @@ final class AssembledMatrix extends WeightMatrix {
     private final int groups;
     private final int chunkPanels;
 
-    /** @param packed the words and scales; null to allocate them in the arena */
     private AssembledMatrix(
-            ElementType type,
-            int rows,
-            int columns,
-            ProductFunctions code,
-            @Nullable MemorySegment packed,
-            Arena arena) {
+            ElementType type, int rows, int columns, ProductFunctions code, MemorySegment words, MemorySegment scales) {
         super(type, rows, columns);
         this.code = code;
         panels = Math.ceilDiv(rows, PackedForm.PANEL);
@@ -55,15 +48,14 @@ final class AssembledMatrix extends WeightMatrix {
         panelWordBytes = panelWordBytes(type, columns);
         panelScaleBytes = panelScaleBytes(type, columns);
         chunkPanels = (int) Math.max(1, CHUNK_BYTES / (panelWordBytes + panelScaleBytes));
-        long wordBytes = panels * panelWordBytes;
-        long scaleBytes = panels * panelScaleBytes;
-        words = packed == null ? arena.allocate(wordBytes, 64) : packed.asSlice(0, wordBytes);
-        scales = packed == null ? arena.allocate(scaleBytes, 64) : packed.asSlice(wordBytes, scaleBytes);
+        this.words = words;
+        this.scales = scales;
     }
 
     /** See {@link quire.tensor.Kernels#ofPacked}. */
     static AssembledMatrix of(ElementType type, int rows, int columns, ProductFunctions code, MemorySegment packed) {
-        return new AssembledMatrix(type, rows, columns, code, packed, Arena.global());
+        long wordBytes = Math.ceilDiv(rows, PackedForm.PANEL) * panelWordBytes(type, columns);
+        return new AssembledMatrix(type, rows, columns, code, packed.asSlice(0, wordBytes), packed.asSlice(wordBytes));
     }
 
     static AssembledMatrix pack(
@@ -74,7 +66,14 @@ final class AssembledMatrix extends WeightMatrix {
             ProductFunctions code,
             Arena arena,
             Workers workers) {
-        AssembledMatrix packed = new AssembledMatrix(type, rows, columns, code, null, arena);
+        long panelCount = Math.ceilDiv(rows, PackedForm.PANEL);
+        AssembledMatrix packed = new AssembledMatrix(
+                type,
+                rows,
+                columns,
+                code,
+                arena.allocate(panelCount * panelWordBytes(type, columns), 64),
+                arena.allocate(panelCount * panelScaleBytes(type, columns), 64));
         workers.run(worker -> {
             PanelPacker packer = new PanelPacker(type, rows, columns, source);
             int from = Workers.shareStart(packed.panels, 1, worker, workers.count());
