@@ -16,6 +16,7 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.function.IntFunction;
 import quire.tensor.assembled.common.Instructions;
+import quire.tensor.assembled.common.WeightPrefetch;
 import quire.tensor.x86.Assembler;
 import quire.tensor.x86.Gp;
 import quire.tensor.x86.Label;
@@ -45,9 +46,6 @@ public final class CeilingCode {
     public static final int ITERATION_BYTES = 128;
 
     private static final Gp[] STREAMS = {RDI, RSI, RDX, RCX};
-    private static final int LINE = 64;
-    /** The kernels' prefetch distance. */
-    private static final int PREFETCH_BYTES = 4096;
 
     /**
      * Number of sums with 32 registers: more than latency × instructions per cycle, so that no instruction waits for
@@ -74,7 +72,7 @@ public final class CeilingCode {
         width = wide ? 64 : 32;
     }
 
-    /** A loop that reads {@code streams} streams together. */
+    /** A loop that reads {@code streams} streams together, with the prefetches of the products. */
     public static MachineCode read(Instructions instructions, int streams) {
         CeilingCode code = new CeilingCode(instructions);
         return code.loop(R8, () -> code.readIteration(streams));
@@ -82,9 +80,7 @@ public final class CeilingCode {
 
     private void readIteration(int streams) {
         for (int s = 0; s < streams; s++) {
-            for (int line = 0; line < ITERATION_BYTES; line += LINE) {
-                a.prefetcht0(at(STREAMS[s], PREFETCH_BYTES + line));
-            }
+            WeightPrefetch.words(a, STREAMS[s], ITERATION_BYTES);
             for (int i = 0; i < ITERATION_BYTES; i += width) {
                 a.vmovups(vec.apply(i / width), at(STREAMS[s], i));
             }

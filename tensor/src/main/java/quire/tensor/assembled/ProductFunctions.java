@@ -11,9 +11,6 @@ import quire.tensor.x86.MachineCode;
 
 /** The assembled products of one element type: one function for each number of rows. */
 final class ProductFunctions {
-    /** Distance between the words in use and the words that are prefetched. */
-    private static final int PREFETCH_BYTES = 4096;
-
     private final int maxRows;
     /** {@code [first row of the tile / maxRows][rows − 1]}. */
     private final MemorySegment[][] functions;
@@ -29,7 +26,7 @@ final class ProductFunctions {
         MemorySegment[][] functions = new MemorySegment[wholeTile ? 1 : ActivationTile.ROWS / most][most];
         for (int i = 0; i < functions.length; i++) {
             for (int n = 1; n <= most; n++) {
-                MachineCode code = writer.product(type, i * most, n, PREFETCH_BYTES);
+                MachineCode code = writer.product(type, i * most, n);
                 functions[i][n - 1] = memory.install(name(type, i * most, n), code);
             }
         }

@@ -17,6 +17,7 @@ import static quire.tensor.x86.Vec.ymm;
 
 import java.util.Arrays;
 import quire.tensor.ElementType;
+import quire.tensor.assembled.common.WeightPrefetch;
 import quire.tensor.packing.PackedForm;
 import quire.tensor.x86.Assembler;
 import quire.tensor.x86.Gp;
@@ -58,17 +59,15 @@ final class Avx2FloatMatrixCode {
     private final Assembler a = new Assembler();
     private final ElementType type;
     private final int n;
-    private final int prefetchBytes;
 
-    private Avx2FloatMatrixCode(ElementType type, int n, int prefetchBytes) {
+    private Avx2FloatMatrixCode(ElementType type, int n) {
         this.type = type;
         this.n = n;
-        this.prefetchBytes = prefetchBytes;
     }
 
     /** Its arguments are those of {@code KernelWriter.product}. */
-    static MachineCode assemble(ElementType type, int n, int prefetchBytes) {
-        return new Avx2FloatMatrixCode(type, n, prefetchBytes).assemble();
+    static MachineCode assemble(ElementType type, int n) {
+        return new Avx2FloatMatrixCode(type, n).assemble();
     }
 
     private MachineCode assemble() {
@@ -115,9 +114,7 @@ final class Avx2FloatMatrixCode {
 
     private void step(int inputs) {
         int wordBytes = PackedForm.PANEL * type.blockBytes();
-        for (int i = 0; i < inputs * wordBytes; i += 64) {
-            a.prefetcht0(at(WORDS, prefetchBytes + i));
-        }
+        WeightPrefetch.words(a, WORDS, inputs * wordBytes);
         for (int i = 0; i < inputs; i++) {
             for (int half = 0; half < 2; half++) {
                 Vec weights = ymm(12 + half);

@@ -21,6 +21,7 @@ import java.util.Arrays;
 import quire.tensor.assembled.common.ActivationTile;
 import quire.tensor.assembled.common.Instructions;
 import quire.tensor.assembled.common.KernelWriter;
+import quire.tensor.assembled.common.WeightPrefetch;
 import quire.tensor.packing.PackedForm;
 import quire.tensor.x86.Assembler;
 import quire.tensor.x86.Gp;
@@ -60,7 +61,6 @@ final class Avx2MatrixCode {
     private static final int WORDS_OF_BLOCK = 8;
     private static final int MAX_INPUT = 127;
     private static final int REGISTER_BYTES = 32;
-    private static final int LINE_BYTES = 64;
     /**
      * Distance of the input prefetch. Long rows do not fit the first-level cache, and the processor does not predict
      * the distance of their blocks. 512 rows of 8192 inputs on two threads of a Zen 3: 102 G multiply-adds/s without,
@@ -96,7 +96,6 @@ final class Avx2MatrixCode {
     private final boolean vnni;
     private final int n;
     private final int first;
-    private final int prefetchBytes;
     /** Whether a block has two scales, one for each 16 inputs. */
     private final boolean twoScales;
     /** Whether these two scales are floats. */
@@ -124,13 +123,12 @@ final class Avx2MatrixCode {
     private final int minimumScaleSlot;
     private final int slots;
 
-    private Avx2MatrixCode(PackedForm form, Instructions instructions, int first, int n, int prefetchBytes) {
+    private Avx2MatrixCode(PackedForm form, Instructions instructions, int first, int n) {
         this.form = form;
         this.instructions = instructions;
         vnni = hasVnni(instructions);
         this.first = first;
         this.n = n;
-        this.prefetchBytes = prefetchBytes;
         twoScales = form.scales().perBlock() == 2;
         floatScales = form.scales() == PackedForm.Scales.HALF_BLOCK_FLOATS;
         signed = isSigned(form, instructions);
@@ -172,10 +170,9 @@ final class Avx2MatrixCode {
      * @param instructions one of the AVX2 sets
      * @param first index of the first row in its tile
      * @param n number of rows, at most {@link #maxRows}
-     * @param prefetchBytes distance of the weight prefetch
      */
-    static MachineCode assemble(PackedForm form, Instructions instructions, int first, int n, int prefetchBytes) {
-        return new Avx2MatrixCode(form, instructions, first, n, prefetchBytes).assemble();
+    static MachineCode assemble(PackedForm form, Instructions instructions, int first, int n) {
+        return new Avx2MatrixCode(form, instructions, first, n).assemble();
     }
 
     /** Maximum number of rows of activations that one call takes; divides a tile. */
@@ -256,9 +253,7 @@ final class Avx2MatrixCode {
         Label group = a.label();
         a.align(32);
         a.bind(group);
-        for (int at = 0; at < form.scaleBytes(); at += LINE_BYTES) {
-            a.prefetcht0(at(SCALES, form.scaleBytesOf(prefetchBytes) + at));
-        }
+        WeightPrefetch.scales(a, SCALES, form);
         if (form.scales().grouped()) {
             a.lea(BLOCK_SCALES, at(SCALES, (form.minimum() ? 4 : 2) * PackedForm.PANEL));
             a.mov(BLOCK_COUNT, PackedForm.SUPER);
@@ -308,9 +303,7 @@ final class Avx2MatrixCode {
     }
 
     private void block() {
-        for (int at = 0; at < form.wordBytes(); at += 64) {
-            a.prefetcht0(at(WORDS, prefetchBytes + at));
-        }
+        WeightPrefetch.words(a, WORDS, form.wordBytes());
         if (n > 2) { // with fewer rows, memory limits the speed anyway
             prefetchInputs();
         }

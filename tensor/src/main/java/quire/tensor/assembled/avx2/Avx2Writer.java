@@ -26,10 +26,10 @@ public final class Avx2Writer implements KernelWriter {
     }
 
     @Override
-    public MachineCode product(ElementType type, int first, int n, int prefetchBytes) {
+    public MachineCode product(ElementType type, int first, int n) {
         return type.isQuantized()
-                ? Avx2MatrixCode.assemble(PackedForm.of(type), instructions, first, n, prefetchBytes)
-                : Avx2FloatMatrixCode.assemble(type, n, prefetchBytes);
+                ? Avx2MatrixCode.assemble(PackedForm.of(type), instructions, first, n)
+                : Avx2FloatMatrixCode.assemble(type, n);
     }
 
     @Override

@@ -20,6 +20,7 @@ import static quire.tensor.x86.Vec.zmm;
 
 import quire.tensor.ElementType;
 import quire.tensor.assembled.common.KernelWriter;
+import quire.tensor.assembled.common.WeightPrefetch;
 import quire.tensor.packing.PackedForm;
 import quire.tensor.x86.Assembler;
 import quire.tensor.x86.Gp;
@@ -51,17 +52,15 @@ final class Avx512FloatMatrixCode {
     private final Assembler a = new Assembler();
     private final ElementType type;
     private final int n;
-    private final int prefetchBytes;
 
-    private Avx512FloatMatrixCode(ElementType type, int n, int prefetchBytes) {
+    private Avx512FloatMatrixCode(ElementType type, int n) {
         this.type = type;
         this.n = n;
-        this.prefetchBytes = prefetchBytes;
     }
 
     /** Its arguments are those of {@link KernelWriter#product}. */
-    static MachineCode assemble(ElementType type, int n, int prefetchBytes) {
-        return new Avx512FloatMatrixCode(type, n, prefetchBytes).assemble();
+    static MachineCode assemble(ElementType type, int n) {
+        return new Avx512FloatMatrixCode(type, n).assemble();
     }
 
     private MachineCode assemble() {
@@ -125,9 +124,7 @@ final class Avx512FloatMatrixCode {
 
     private void step(int inputs) {
         int wordBytes = PackedForm.PANEL * type.blockBytes();
-        for (int i = 0; i < inputs * wordBytes; i += 64) {
-            a.prefetcht0(at(WORDS, prefetchBytes + i));
-        }
+        WeightPrefetch.words(a, WORDS, inputs * wordBytes);
         for (int i = 0; i < inputs; i++) {
             Mem word = at(WORDS, i * wordBytes);
             switch (type) {

@@ -19,6 +19,7 @@ import static quire.tensor.x86.Vec.zmm;
 
 import java.util.Arrays;
 import quire.tensor.assembled.common.ActivationTile;
+import quire.tensor.assembled.common.WeightPrefetch;
 import quire.tensor.packing.PackedForm;
 import quire.tensor.x86.Assembler;
 import quire.tensor.x86.Gp;
@@ -88,15 +89,13 @@ final class Avx512MatrixCode {
 
     private final int n;
     private final int first;
-    private final int prefetchBytes;
     private final boolean halves;
 
-    private Avx512MatrixCode(PackedForm form, boolean looksUpBytes, int first, int n, int prefetchBytes) {
+    private Avx512MatrixCode(PackedForm form, boolean looksUpBytes, int first, int n) {
         this.form = form;
         this.looksUpBytes = looksUpBytes && form.codes() != PackedForm.Codes.PLAIN;
         this.first = first;
         this.n = n;
-        this.prefetchBytes = prefetchBytes;
         this.halves = form.scales().perBlock() == 2;
     }
 
@@ -111,10 +110,9 @@ final class Avx512MatrixCode {
      * @param looksUpBytes whether the processor has AVX512VBMI
      * @param first index of the first row in its tile
      * @param n number of rows, at most {@link #maxRows}
-     * @param prefetchBytes distance of the weight prefetch
      */
-    static MachineCode assemble(PackedForm form, boolean looksUpBytes, int first, int n, int prefetchBytes) {
-        return new Avx512MatrixCode(form, looksUpBytes, first, n, prefetchBytes).assemble();
+    static MachineCode assemble(PackedForm form, boolean looksUpBytes, int first, int n) {
+        return new Avx512MatrixCode(form, looksUpBytes, first, n).assemble();
     }
 
     private MachineCode assemble() {
@@ -142,9 +140,7 @@ final class Avx512MatrixCode {
         Label group = a.label();
         a.align(32);
         a.bind(group);
-        for (int at = 0; at < form.scaleBytes(); at += 64) {
-            a.prefetcht0(at(SCALES, form.scaleBytesOf(prefetchBytes) + at));
-        }
+        WeightPrefetch.scales(a, SCALES, form);
         if (form.scales().grouped()) {
             group();
         } else {
@@ -278,9 +274,7 @@ final class Avx512MatrixCode {
 
     /** Computes one block: exact sums, which are scaled and added to y. */
     private void block() {
-        for (int at = 0; at < form.wordBytes(); at += 64) {
-            a.prefetcht0(at(WORDS, prefetchBytes + at));
-        }
+        WeightPrefetch.words(a, WORDS, form.wordBytes());
         for (int t = 0; t < n; t++) {
             startSum(sum(t), halves ? ActivationTile.NEGATIVE_HALF_0 : ActivationTile.NEGATIVE_SUM, t);
             if (halves) {

@@ -25,10 +25,10 @@ public final class Avx512Writer implements KernelWriter {
     }
 
     @Override
-    public MachineCode product(ElementType type, int first, int n, int prefetchBytes) {
+    public MachineCode product(ElementType type, int first, int n) {
         return type.isQuantized()
-                ? Avx512MatrixCode.assemble(PackedForm.of(type), looksUpBytes, first, n, prefetchBytes)
-                : Avx512FloatMatrixCode.assemble(type, n, prefetchBytes);
+                ? Avx512MatrixCode.assemble(PackedForm.of(type), looksUpBytes, first, n)
+                : Avx512FloatMatrixCode.assemble(type, n);
     }
 
     @Override

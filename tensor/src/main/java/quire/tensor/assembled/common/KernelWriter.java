@@ -19,9 +19,8 @@ public interface KernelWriter {
      *
      * @param first index of the first row within its {@link ActivationTile}; float weights ignore it
      * @param n number of rows, at most {@link #maxRows}
-     * @param prefetchBytes distance between the weights in use and the weights that are prefetched
      */
-    MachineCode product(ElementType type, int first, int n, int prefetchBytes);
+    MachineCode product(ElementType type, int first, int n);
 
     /**
      * Writes the function that quantises one row into its {@link ActivationTile}s. Its arguments are {@code (x, quants of the

@@ -24,7 +24,7 @@ class Avx2MatrixCodeTest {
         for (Instructions instructions : AVX2) {
             int most = Avx2MatrixCode.maxRows(PackedForm.of(type), instructions);
             for (int n = 1; n <= most; n++) {
-                MachineCode code = Avx2MatrixCode.assemble(PackedForm.of(type), instructions, most, n, 4096);
+                MachineCode code = Avx2MatrixCode.assemble(PackedForm.of(type), instructions, most, n);
                 assertThat(code.bytes().byteSize()).as(instructions + " " + n).isBetween(200L, 16L << 10);
             }
         }
