@@ -22,6 +22,7 @@ final class FeedForwardLayers {
     private final Products products;
 
     // One row for each token of the batch.
+    /** The values of {@link #activated}: the activation is computed in place. */
     private final FloatMatrix gate;
     /** What the activation is multiplied with; ones if layers have no gate. */
     private final FloatMatrix up;
@@ -56,7 +57,9 @@ final class FeedForwardLayers {
         this.kernels = kernels;
         this.workers = workers;
         products = new Products(kernels, workers);
-        gate = FloatMatrix.allocate(arena, maxRows, width);
+        boolean quantized = layers.stream().anyMatch(layer -> Products.anyQuantized(layer.down));
+        activated = Activations.allocate(arena, maxRows, width, quantized);
+        gate = activated.values();
         up = FloatMatrix.allocate(arena, maxRows, width);
         if (!blocks.gated()) {
             for (int row = 0; row < maxRows; row++) {
@@ -65,14 +68,12 @@ final class FeedForwardLayers {
                 }
             }
         }
-        boolean quantized = layers.stream().anyMatch(layer -> Products.anyQuantized(layer.down));
-        activated = Activations.allocate(arena, maxRows, width, quantized);
         gateUpOutputs = List.of(gate, up);
     }
 
     /** An upper bound for the bytes that such layers allocate outside of the Java heap. */
     static long byteSize(int width, int maxRows) {
-        return Activations.byteSize(maxRows, width, true) + 2L * Float.BYTES * width * maxRows;
+        return Activations.byteSize(maxRows, width, true) + (long) Float.BYTES * width * maxRows;
     }
 
     /**
@@ -94,7 +95,7 @@ final class FeedForwardLayers {
         if (Float.isFinite(layer.sparsity)) {
             makeSparse(layer.sparsity, from, to);
         }
-        kernels.activate(blocks.activation(), gate, up, activated.values(), from, to);
+        kernels.activate(blocks.activation(), gate, up, gate, from, to);
         products.quantize(activated, from, to);
         workers.barrier(worker);
         products.multiply(worker, layer.down, activated, rows, result);

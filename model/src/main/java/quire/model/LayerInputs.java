@@ -38,7 +38,6 @@ final class LayerInputs {
     /** By layer. */
     private final List<FloatMatrix> inputs;
 
-    private final FloatMatrix gate;
     private final Activations gated;
     private final List<FloatMatrix> gateOutputs;
 
@@ -92,10 +91,9 @@ final class LayerInputs {
             allInputs.add(FloatMatrix.allocate(arena, maxRows, width));
         }
         inputs = List.copyOf(allInputs);
-        gate = FloatMatrix.allocate(arena, maxRows, width);
-        gateOutputs = List.of(gate);
         boolean quantized = layers.stream().anyMatch(layer -> Products.anyQuantized(layer.output));
         gated = Activations.allocate(arena, maxRows, width, quantized);
+        gateOutputs = List.of(gated.values()); // the activation is computed in place
         looked = FloatMatrix.allocate(arena, workers.count(), layers.size() * width);
     }
 
@@ -106,8 +104,7 @@ final class LayerInputs {
 
     /** An upper bound for the bytes that layers allocate for this outside of the Java heap. */
     static long byteSize(int layers, int width, int maxRows, int workers) {
-        return Activations.byteSize(maxRows, width, true)
-                + (long) Float.BYTES * width * ((layers + 1L) * maxRows + (long) layers * workers);
+        return Activations.byteSize(maxRows, width, true) + (long) Float.BYTES * width * layers * (maxRows + workers);
     }
 
     /**
@@ -162,7 +159,7 @@ final class LayerInputs {
             List<FloatMatrix> result) {
         products.multiply(worker, weights.gate, x, rows, gateOutputs);
         workers.barrier(worker);
-        kernels.activate(Activation.GELU, gate, inputs.get(layer), gated.values(), from, to);
+        kernels.activate(Activation.GELU, gated.values(), inputs.get(layer), gated.values(), from, to);
         products.quantize(gated, from, to);
         workers.barrier(worker);
         products.multiply(worker, weights.output, gated, rows, result);

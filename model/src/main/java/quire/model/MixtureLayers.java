@@ -54,9 +54,10 @@ final class MixtureLayers {
     private final FloatMatrix scores;
     private final List<FloatMatrix> firstOutputs;
     private final @Nullable FloatMatrix sharedFactor;
-    private final @Nullable FloatMatrix sharedGate;
     private final @Nullable FloatMatrix sharedUp;
+    /** First the gate: the activation is computed in place. */
     private final @Nullable Activations sharedActivated;
+
     private final @Nullable FloatMatrix sharedResult;
 
     // Entry i of row r is r × used + i.
@@ -65,8 +66,8 @@ final class MixtureLayers {
 
     // Rows of entries from each tile on.
     private final Activations[] inputs;
-    private final FloatMatrix[] gates;
     private final FloatMatrix[] ups;
+    /** First the gates: the activation is computed in place. */
     private final Activations[] activated;
     /** The memory of the inputs, which are not needed any more. */
     private final FloatMatrix[] results;
@@ -133,20 +134,19 @@ final class MixtureLayers {
         if (sharedFactor != null) {
             firstOutputs.add(sharedFactor);
         }
-        sharedGate = shared > 0 ? FloatMatrix.allocate(arena, maxRows, shared) : null;
+        boolean sharedQuantized = layers.stream()
+                .anyMatch(layer -> layer.sharedDown != null
+                        && layer.sharedDown.weights().type().isQuantized());
+        sharedActivated = shared > 0 ? Activations.allocate(arena, maxRows, shared, sharedQuantized) : null;
         sharedUp = shared > 0 ? FloatMatrix.allocate(arena, maxRows, shared) : null;
-        if (sharedGate != null && sharedUp != null) {
-            firstOutputs.add(sharedGate);
+        if (sharedActivated != null && sharedUp != null) {
+            firstOutputs.add(sharedActivated.values());
             if (gated) {
                 firstOutputs.add(sharedUp);
             } else {
                 fillWithOnes(sharedUp);
             }
         }
-        boolean sharedQuantized = layers.stream()
-                .anyMatch(layer -> layer.sharedDown != null
-                        && layer.sharedDown.weights().type().isQuantized());
-        sharedActivated = shared > 0 ? Activations.allocate(arena, maxRows, shared, sharedQuantized) : null;
         sharedResult = shared > 0 ? FloatMatrix.allocate(arena, maxRows, config.hidden()) : null;
 
         int entries = maxRows * mixture.used();
@@ -160,21 +160,18 @@ final class MixtureLayers {
         boolean activatedQuantized = layers.stream().anyMatch(layer -> Products.anyQuantized(layer.down));
         Activations allInputs = Activations.allocate(arena, rows, config.hidden(), inputsQuantized);
         Activations allActivated = Activations.allocate(arena, rows, mixture.width(), activatedQuantized);
-        FloatMatrix allGates = FloatMatrix.allocate(arena, rows, mixture.width());
         FloatMatrix allUps = FloatMatrix.allocate(arena, rows, mixture.width());
         if (!gated) {
             fillWithOnes(allUps);
         }
         inputs = new Activations[tileCount];
         activated = new Activations[tileCount];
-        gates = new FloatMatrix[tileCount];
         ups = new FloatMatrix[tileCount];
         results = new FloatMatrix[tileCount];
         for (int tile = 0; tile < tileCount; tile++) {
             int row = tile * Activations.TILE_ROWS;
             inputs[tile] = allInputs.from(row);
             activated[tile] = allActivated.from(row);
-            gates[tile] = allGates.from(row);
             ups[tile] = allUps.from(row);
             results[tile] = inputs[tile].values();
         }
@@ -209,8 +206,8 @@ final class MixtureLayers {
         return Activations.byteSize(rows, hidden, true)
                 + Activations.byteSize(rows, mixture.width(), true)
                 + (shared > 0 ? Activations.byteSize(maxRows, shared, true) : 0)
-                + Float.BYTES * 2L * rows * mixture.width()
-                + Float.BYTES * (mixture.experts() + 1L + 2L * shared + (shared > 0 ? hidden : 0)) * maxRows;
+                + (long) Float.BYTES * rows * mixture.width()
+                + Float.BYTES * (mixture.experts() + 1L + shared + (shared > 0 ? hidden : 0)) * maxRows;
     }
 
     /**
@@ -265,13 +262,14 @@ final class MixtureLayers {
     }
 
     private void activateShared(Weights layer, int from, int to) {
-        if (sharedGate != null && sharedUp != null && sharedActivated != null) {
-            int gate = layer.first.size() - (gated ? 2 : 1);
-            products.addBias(layer.first.get(gate), sharedGate, from, to);
+        if (sharedUp != null && sharedActivated != null) {
+            FloatMatrix gate = sharedActivated.values();
+            int first = layer.first.size() - (gated ? 2 : 1);
+            products.addBias(layer.first.get(first), gate, from, to);
             if (gated) {
-                products.addBias(layer.first.get(gate + 1), sharedUp, from, to);
+                products.addBias(layer.first.get(first + 1), sharedUp, from, to);
             }
-            kernels.activate(activation, sharedGate, sharedUp, sharedActivated.values(), from, to);
+            kernels.activate(activation, gate, sharedUp, gate, from, to);
             products.quantize(sharedActivated, from, to);
         }
     }
@@ -310,7 +308,13 @@ final class MixtureLayers {
                 if (from < gateUnits) {
                     to = Math.min(to, gateUnits);
                     kernels.multiply(
-                            layer.gate.get(expert).weights(), input, own.rows[group], gates[tile], from, to, gateUnits);
+                            layer.gate.get(expert).weights(),
+                            input,
+                            own.rows[group],
+                            activated[tile].values(),
+                            from,
+                            to,
+                            gateUnits);
                 } else {
                     to = Math.min(to, each);
                     kernels.multiply(
@@ -332,13 +336,13 @@ final class MixtureLayers {
             int expert = chosen[entry];
             int tile = own.tiles[expert];
             int place = own.places[entry];
-            products.addBias(layer.gate.get(expert), gates[tile], place, place + 1);
+            FloatMatrix gate = activated[tile].values();
+            products.addBias(layer.gate.get(expert), gate, place, place + 1);
             if (gated) {
                 products.addBias(layer.up.get(expert), ups[tile], place, place + 1);
             }
-            Activations to = activated[tile];
-            kernels.activate(activation, gates[tile], ups[tile], to.values(), place, place + 1);
-            products.quantize(to, place, place + 1);
+            kernels.activate(activation, gate, ups[tile], gate, place, place + 1);
+            products.quantize(activated[tile], place, place + 1);
         }
     }
 

@@ -171,7 +171,10 @@ public interface Kernels {
     /** {@code y[r] += bias} for rows {@code [from, to)}; bias has one row. */
     void addBias(FloatMatrix bias, FloatMatrix y, int from, int to);
 
-    /** {@code out[r] = activation(gate[r]) × up[r]} for rows {@code [from, to)}, as {@link Activation} defines it. */
+    /**
+     * {@code out[r] = activation(gate[r]) × up[r]} for rows {@code [from, to)}, as {@link Activation} defines it. {@code
+     * out} may be {@code gate}.
+     */
     void activate(Activation activation, FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to);
 
     /**

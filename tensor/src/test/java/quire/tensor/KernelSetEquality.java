@@ -301,7 +301,8 @@ public final class KernelSetEquality {
             int headDim,
             int rotated,
             int from) {
-        FloatMatrix[] results = new FloatMatrix[15];
+        Activation[] activations = Activation.values();
+        FloatMatrix[] results = new FloatMatrix[15 + activations.length];
         for (int i = 0; i < results.length; i++) {
             results[i] = FloatMatrix.allocate(arena, x.rows(), x.columns());
             results[i].segment().copyFrom(x.segment());
@@ -320,6 +321,11 @@ public final class KernelSetEquality {
         set.activate(Activation.SIGMOID, z, x, results[12], from, x.rows());
         set.activate(Activation.SQUARED_RELU, z, x, results[13], from, x.rows());
         set.activate(Activation.EXACT_GELU, z, x, results[14], from, x.rows());
+        for (int i = 0; i < activations.length; i++) {
+            FloatMatrix inPlace = results[15 + i];
+            inPlace.segment().copyFrom(z.segment());
+            set.activate(activations[i], inPlace, x, inPlace, from, x.rows());
+        }
         FloatMatrix cosSin = FloatMatrix.allocate(arena, 9, rotated);
         for (int position = 0; position < 9; position++) {
             for (int i = 0; i < rotated; i++) {

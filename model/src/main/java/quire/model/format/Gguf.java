@@ -92,6 +92,7 @@ public final class Gguf implements AutoCloseable {
     private final int version;
     private final int alignment;
     private long position;
+    private byte @Nullable [] fingerprint;
 
     /**
      * The position of a value. {@code offset} is its first byte; for strings and arrays the first byte after the
@@ -483,9 +484,17 @@ public final class Gguf implements AutoCloseable {
 
     /**
      * A number for everything in the files, metadata and weights: the SHA-256 of the CRC-32C of each MiB. So two models
-     * have the same one only if they are the same, unless someone has made them so. Reads all of it, with several threads.
+     * have the same one only if they are the same, unless someone has made them so. Reads all of it once, with several
+     * threads.
      */
-    public byte[] fingerprint() {
+    public synchronized byte[] fingerprint() {
+        if (fingerprint == null) {
+            fingerprint = readFingerprint();
+        }
+        return fingerprint.clone();
+    }
+
+    private byte[] readFingerprint() {
         try {
             MessageDigest digest = MessageDigest.getInstance("SHA-256");
             for (Gguf part : parts.isEmpty() ? List.of(this) : parts) {
