@@ -72,7 +72,7 @@ public final class CeilingCode {
         width = wide ? 64 : 32;
     }
 
-    /** A loop that reads {@code streams} streams together, with the prefetches of the products. */
+    /** A loop that reads {@code streams} streams together, with the prefetches of a product of one row. */
     public static MachineCode read(Instructions instructions, int streams) {
         CeilingCode code = new CeilingCode(instructions);
         return code.loop(R8, () -> code.readIteration(streams));
@@ -80,7 +80,7 @@ public final class CeilingCode {
 
     private void readIteration(int streams) {
         for (int s = 0; s < streams; s++) {
-            WeightPrefetch.words(a, STREAMS[s], ITERATION_BYTES);
+            WeightPrefetch.words(a, STREAMS[s], ITERATION_BYTES, 1);
             for (int i = 0; i < ITERATION_BYTES; i += width) {
                 a.vmovups(vec.apply(i / width), at(STREAMS[s], i));
             }

@@ -114,7 +114,7 @@ final class Avx2FloatMatrixCode {
 
     private void step(int inputs) {
         int wordBytes = PackedForm.PANEL * type.blockBytes();
-        WeightPrefetch.words(a, WORDS, inputs * wordBytes);
+        WeightPrefetch.words(a, WORDS, inputs * wordBytes, n);
         for (int i = 0; i < inputs; i++) {
             for (int half = 0; half < 2; half++) {
                 Vec weights = ymm(12 + half);

@@ -253,7 +253,7 @@ final class Avx2MatrixCode {
         Label group = a.label();
         a.align(32);
         a.bind(group);
-        WeightPrefetch.scales(a, SCALES, form);
+        WeightPrefetch.scales(a, SCALES, form, n);
         if (form.scales().grouped()) {
             a.lea(BLOCK_SCALES, at(SCALES, (form.minimum() ? 4 : 2) * PackedForm.PANEL));
             a.mov(BLOCK_COUNT, PackedForm.SUPER);
@@ -303,7 +303,7 @@ final class Avx2MatrixCode {
     }
 
     private void block() {
-        WeightPrefetch.words(a, WORDS, form.wordBytes());
+        WeightPrefetch.words(a, WORDS, form.wordBytes(), n);
         if (n > 2) { // with fewer rows, memory limits the speed anyway
             prefetchInputs();
         }

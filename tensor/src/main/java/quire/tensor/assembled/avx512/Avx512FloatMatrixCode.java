@@ -124,7 +124,7 @@ final class Avx512FloatMatrixCode {
 
     private void step(int inputs) {
         int wordBytes = PackedForm.PANEL * type.blockBytes();
-        WeightPrefetch.words(a, WORDS, inputs * wordBytes);
+        WeightPrefetch.words(a, WORDS, inputs * wordBytes, n);
         for (int i = 0; i < inputs; i++) {
             Mem word = at(WORDS, i * wordBytes);
             switch (type) {

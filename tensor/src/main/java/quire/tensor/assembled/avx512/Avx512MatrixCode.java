@@ -140,7 +140,7 @@ final class Avx512MatrixCode {
         Label group = a.label();
         a.align(32);
         a.bind(group);
-        WeightPrefetch.scales(a, SCALES, form);
+        WeightPrefetch.scales(a, SCALES, form, n);
         if (form.scales().grouped()) {
             group();
         } else {
@@ -274,7 +274,7 @@ final class Avx512MatrixCode {
 
     /** Computes one block: exact sums, which are scaled and added to y. */
     private void block() {
-        WeightPrefetch.words(a, WORDS, form.wordBytes());
+        WeightPrefetch.words(a, WORDS, form.wordBytes(), n);
         for (int t = 0; t < n; t++) {
             startSum(sum(t), halves ? ActivationTile.NEGATIVE_HALF_0 : ActivationTile.NEGATIVE_SUM, t);
             if (halves) {
