@@ -306,8 +306,8 @@ public final class EngineLoop implements Runnable {
 
     /** Waits while a request runs, but not for long, so that a server that is always busy is warmed up too. */
     private void giveWay() {
-        long begin = System.nanoTime();
-        while (tracker.stats().running() > 0 && System.nanoTime() - begin < MOST_WAIT_NANOS) {
+        long begin = nanoClock.getAsLong();
+        while (tracker.stats().running() > 0 && nanoClock.getAsLong() - begin < MOST_WAIT_NANOS) {
             LockSupport.parkNanos(POLL_NANOS);
         }
     }

@@ -37,7 +37,7 @@ final class Connections {
 
     private final LinkedHashSet<ClientConnection> surplus = new LinkedHashSet<>();
 
-    /** The admitted connections of a client. While its place in {@link #withIdle} changes, it is not there. */
+    /** The admitted connections of a client. */
     private static final class Client {
         private int admitted;
 
@@ -97,9 +97,7 @@ final class Connections {
         }
         Client owner = clients.get(client.client());
         if (client.admitted() && owner != null) {
-            take(owner);
-            owner.idle.remove(client);
-            sort(owner);
+            change(owner, () -> owner.idle.remove(client));
         }
         return client.admitted();
     }
@@ -108,9 +106,7 @@ final class Connections {
     void end(ClientConnection client) {
         Client owner = clients.get(client.client());
         if (client.admitted() && owner != null) {
-            take(owner);
-            owner.idle.putIfAbsent(client, idleNumber++);
-            sort(owner);
+            change(owner, () -> owner.idle.putIfAbsent(client, idleNumber++));
         }
     }
 
@@ -135,9 +131,7 @@ final class Connections {
     private void admit(ClientConnection client) {
         admitted++;
         Client owner = clients.computeIfAbsent(client.client(), name -> new Client());
-        take(owner);
-        owner.admitted++;
-        sort(owner);
+        change(owner, () -> owner.admitted++);
         client.setAdmitted(true);
     }
 
@@ -145,10 +139,10 @@ final class Connections {
         surplus.remove(client);
         Client owner = clients.get(client.client());
         if (client.admitted() && owner != null) {
-            take(owner);
-            owner.idle.remove(client);
-            owner.admitted--;
-            sort(owner);
+            change(owner, () -> {
+                owner.idle.remove(client);
+                owner.admitted--;
+            });
             if (owner.admitted == 0) {
                 clients.remove(client.client());
             }
@@ -157,15 +151,12 @@ final class Connections {
         }
     }
 
-    /** Takes a client from its place, which its counts are about to change. */
-    private void take(Client client) {
+    /** Changes the counts of a client, and its place among those with idle connections. */
+    private void change(Client client, Runnable change) {
         if (!client.idle.isEmpty()) {
-            withIdle.remove(client);
+            withIdle.remove(client); // a tree does not find what has changed
         }
-    }
-
-    /** Puts a client to its place. */
-    private void sort(Client client) {
+        change.run();
         if (!client.idle.isEmpty()) {
             withIdle.add(client);
         }
