@@ -154,10 +154,7 @@ final class AttentionLayers {
         queryNormRows = each ? byHead(queries) : queries;
         keyNormRows = each ? byHead(keys) : keys;
         valueNormRows = byHead(values);
-        ones = FloatMatrix.allocate(arena, 1, sizes.headDim());
-        for (int i = 0; i < ones.columns(); i++) {
-            ones.set(0, i, 1f);
-        }
+        ones = FloatMatrix.filled(arena, 1, sizes.headDim(), 1f);
         Architecture.Latent latent = blocks.latent();
         latentAttention = latent == null
                 ? null

@@ -60,14 +60,9 @@ final class FeedForwardLayers {
         boolean quantized = layers.stream().anyMatch(layer -> Products.anyQuantized(layer.down));
         activated = Activations.allocate(arena, maxRows, width, quantized);
         gate = activated.values();
-        up = FloatMatrix.allocate(arena, maxRows, width);
-        if (!blocks.gated()) {
-            for (int row = 0; row < maxRows; row++) {
-                for (int i = 0; i < width; i++) {
-                    up.set(row, i, 1f);
-                }
-            }
-        }
+        up = blocks.gated()
+                ? FloatMatrix.allocate(arena, maxRows, width)
+                : FloatMatrix.filled(arena, maxRows, width, 1f);
         gateUpOutputs = List.of(gate, up);
     }
 

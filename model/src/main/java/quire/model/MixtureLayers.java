@@ -138,13 +138,11 @@ final class MixtureLayers {
                 .anyMatch(layer -> layer.sharedDown != null
                         && layer.sharedDown.weights().type().isQuantized());
         sharedActivated = shared > 0 ? Activations.allocate(arena, maxRows, shared, sharedQuantized) : null;
-        sharedUp = shared > 0 ? FloatMatrix.allocate(arena, maxRows, shared) : null;
+        sharedUp = shared > 0 ? allocateUp(arena, maxRows, shared) : null;
         if (sharedActivated != null && sharedUp != null) {
             firstOutputs.add(sharedActivated.values());
             if (gated) {
                 firstOutputs.add(sharedUp);
-            } else {
-                fillWithOnes(sharedUp);
             }
         }
         sharedResult = shared > 0 ? FloatMatrix.allocate(arena, maxRows, config.hidden()) : null;
@@ -160,10 +158,7 @@ final class MixtureLayers {
         boolean activatedQuantized = layers.stream().anyMatch(layer -> Products.anyQuantized(layer.down));
         Activations allInputs = Activations.allocate(arena, rows, config.hidden(), inputsQuantized);
         Activations allActivated = Activations.allocate(arena, rows, mixture.width(), activatedQuantized);
-        FloatMatrix allUps = FloatMatrix.allocate(arena, rows, mixture.width());
-        if (!gated) {
-            fillWithOnes(allUps);
-        }
+        FloatMatrix allUps = allocateUp(arena, rows, mixture.width());
         inputs = new Activations[tileCount];
         activated = new Activations[tileCount];
         ups = new FloatMatrix[tileCount];
@@ -184,12 +179,9 @@ final class MixtureLayers {
         }
     }
 
-    private static void fillWithOnes(FloatMatrix matrix) {
-        for (int row = 0; row < matrix.rows(); row++) {
-            for (int i = 0; i < matrix.columns(); i++) {
-                matrix.set(row, i, 1f);
-            }
-        }
+    /** What the activation is multiplied with; ones if layers have no gate. */
+    private FloatMatrix allocateUp(Arena arena, int rows, int width) {
+        return gated ? FloatMatrix.allocate(arena, rows, width) : FloatMatrix.filled(arena, rows, width, 1f);
     }
 
     /** The most tiles that the entries of a batch need. */

@@ -76,12 +76,7 @@ final class SelectiveInputs {
         keys = recurrence.stateSize();
         values = Activations.allocate(
                 arena, maxRows, width, layers.stream().anyMatch(layer -> Products.anyQuantized(layer.mixed)));
-        ones = FloatMatrix.allocate(arena, maxRows, width);
-        for (int row = 0; row < maxRows; row++) {
-            for (int i = 0; i < width; i++) {
-                ones.set(row, i, 1f);
-            }
-        }
+        ones = FloatMatrix.filled(arena, maxRows, width, 1f);
         int rank = recurrence.stepRank();
         mixed = FloatMatrix.allocate(arena, maxRows, rank + 2 * keys);
         ranks = Activations.allocate(

@@ -75,18 +75,13 @@ final class StateSpace {
         selective = recurrence.kind() == Recurrence.Kind.SELECTIVE;
         int parts = recurrence.normGroups();
         resultGroups = new FloatMatrix(results.segment(), maxRows * parts, recurrence.width() / parts);
-        ones = FloatMatrix.allocate(arena, maxRows, recurrence.channels());
-        for (int row = 0; row < maxRows; row++) {
-            for (int i = 0; i < recurrence.channels(); i++) {
-                ones.set(row, i, 1f);
-            }
-        }
+        ones = FloatMatrix.filled(arena, maxRows, recurrence.channels(), 1f);
         int keys = recurrence.stateSize();
         keyRows = recurrence.kind() == Recurrence.Kind.DELTA_NET
                 ? new FloatMatrix(convolved.segment(), maxRows * (recurrence.channels() / keys), keys)
                 : null;
-        ofKeys = constant(arena, keys, 1 / StrictMath.sqrt(keys));
-        ofQueries = constant(arena, keys, 1.0 / keys); // with the scale of the scores
+        ofKeys = FloatMatrix.filled(arena, 1, keys, (float) (1 / StrictMath.sqrt(keys)));
+        ofQueries = FloatMatrix.filled(arena, 1, keys, (float) (1.0 / keys)); // with the scale of the scores
         factors = FloatMatrix.allocate(arena, maxRows, recurrence.factorWidth());
         calls = new StateCall[workers.count()];
         drafted = new FloatMatrix[calls.length];
@@ -96,14 +91,6 @@ final class StateSpace {
             drafted[i] = FloatMatrix.allocate(arena, recurrence.stateSize(), recurrence.headDim());
             ignored[i] = FloatMatrix.allocate(arena, 1, recurrence.headDim());
         }
-    }
-
-    private static FloatMatrix constant(Arena arena, int columns, double value) {
-        FloatMatrix row = FloatMatrix.allocate(arena, 1, columns);
-        for (int i = 0; i < columns; i++) {
-            row.set(0, i, (float) value);
-        }
-        return row;
     }
 
     /** An upper bound for the bytes that this allocates outside of the Java heap. */

@@ -424,11 +424,7 @@ final class WeightLoader {
     }
 
     private FloatMatrix ones(int length) {
-        FloatMatrix ones = FloatMatrix.allocate(arena, 1, length);
-        for (int i = 0; i < length; i++) {
-            ones.set(0, i, 1f);
-        }
-        return ones;
+        return FloatMatrix.filled(arena, 1, length, 1f);
     }
 
     NormWeights norm(String stem) {
@@ -591,13 +587,7 @@ final class WeightLoader {
     /** The weights of a norm; ones if the file has none. */
     private FloatMatrix normWeights(String name, int length) {
         FloatMatrix weights = optionalVector(name, length);
-        if (weights == null) {
-            weights = FloatMatrix.allocate(arena, 1, length);
-            for (int i = 0; i < length; i++) {
-                weights.set(0, i, 1f);
-            }
-        }
-        return weights;
+        return weights == null ? ones(length) : weights;
     }
 
     /**

@@ -20,6 +20,17 @@ public record FloatMatrix(MemorySegment segment, int rows, int columns) {
         return new FloatMatrix(arena.allocate((long) rows * columns * Float.BYTES, CACHE_LINE_BYTES), rows, columns);
     }
 
+    /** Allocates a matrix whose numbers are all {@code value}. */
+    public static FloatMatrix filled(Arena arena, int rows, int columns, float value) {
+        FloatMatrix matrix = allocate(arena, rows, columns);
+        for (int row = 0; row < rows; row++) {
+            for (int i = 0; i < columns; i++) {
+                matrix.set(row, i, value);
+            }
+        }
+        return matrix;
+    }
+
     /** The rows from {@code first} on, in the same memory. */
     public FloatMatrix from(int first) {
         return new FloatMatrix(segment.asSlice(rowOffset(first)), rows - first, columns);

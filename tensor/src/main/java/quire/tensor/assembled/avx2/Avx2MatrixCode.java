@@ -304,7 +304,7 @@ final class Avx2MatrixCode {
 
     private void block() {
         WeightPrefetch.words(a, WORDS, form.wordBytes(), n);
-        if (n > 2) { // with fewer rows, memory limits the speed anyway
+        if (!WeightPrefetch.memoryBinds(n)) {
             prefetchInputs();
         }
         if (floatScales) {

@@ -31,6 +31,11 @@ public final class WeightPrefetch {
 
     private WeightPrefetch() {}
 
+    /** Whether memory binds a product of so many rows. Then prefetches of anything else only cost. */
+    public static boolean memoryBinds(int rows) {
+        return rows <= FEW_ROWS;
+    }
+
     /**
      * Prefetches words of weights.
      *
@@ -55,7 +60,7 @@ public final class WeightPrefetch {
     /** @param ofWords turns a distance in words into that of this stream */
     private static void lines(Assembler a, Gp address, int bytes, int rows, IntUnaryOperator ofWords) {
         for (int line = 0; line < bytes; line += LINE_BYTES) {
-            if (rows <= FEW_ROWS) {
+            if (memoryBinds(rows)) {
                 a.prefetcht0(at(address, ofWords.applyAsInt(ONLY_BYTES) + line));
             } else {
                 a.prefetcht0(at(address, ofWords.applyAsInt(NEAR_BYTES) + line));
